@@ -1,0 +1,1 @@
+//! What the operator wrote: `solvegate.yaml`, checked whole and resolved.

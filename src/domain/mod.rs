@@ -1,0 +1,13 @@
+//! Every decision: pure functions and plain state. Time comes in as an argument; nothing here does
+//! IO, takes a lock, reads a clock or writes a log.
+
+#![deny(clippy::float_arithmetic)]
+#![warn(missing_docs)]
+
+pub mod captcha_type;
+pub mod ids;
+pub mod money;
+pub mod outcome;
+pub mod policy;
+pub mod rejection;
+pub mod time;

@@ -1,0 +1,31 @@
+//! Solvegate: a reliability sidecar between applications and a captcha-solving provider.
+//!
+//! # The path of a solve
+//!
+//! ```text
+//! in.php   parse -> identify -> admit (hold) -> forward -> bind (durable) -> answer
+//! res.php  parse -> identify -> owner? -> forward or answer from memory -> classify
+//!          first terminal answer: ready (durable) -> answer -> flushed -> settle
+//! watcher  polls what nobody polls, settles it, forgets it
+//! ```
+//!
+//! # Floors
+//!
+//! A module imports from lower floors only; neighbours do not know each other.
+//!
+//! | floor | module | what it holds |
+//! | --- | --- | --- |
+//! | 0 | [`domain`] | every decision; `now` is an argument, no IO, no lock, no log |
+//! | 1 | [`wire`], [`clock`] | the provider's protocol as bytes and types; the only reader of the OS clock |
+//! | 2 | [`config`], [`record`] | what the operator wrote; what is written down (metrics, store) |
+//! | 3 | [`gate`] | the one door to the core: the lock, the clock, the recording |
+//! | 4 | [`proxy`], [`background`], [`admin`] | the request path; work without a request; the second port |
+//! | 5 | [`app`], [`cli`] | composition and shutdown order; one file a command |
+//!
+//! [`simulate`] stands beside: the provider's API for tests, benches and the demo.
+
+pub mod config;
+pub mod domain;
+pub mod record;
+pub mod simulate;
+pub mod wire;

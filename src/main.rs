@@ -1,0 +1,3 @@
+//! The `solvegate` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The record: SQLite, written by one thread in group commits.

@@ -1,0 +1,1 @@
+//! The provider's protocol: bytes to types and back, no IO.
