@@ -6,6 +6,7 @@
 
 pub mod captcha_type;
 pub mod ids;
+pub mod journal;
 pub mod money;
 pub mod outcome;
 pub mod policy;
