@@ -4,11 +4,18 @@
 #![deny(clippy::float_arithmetic)]
 #![warn(missing_docs)]
 
+pub mod account;
+pub mod breaker;
+pub mod calendar;
 pub mod captcha_type;
+pub mod engine;
+pub mod gcra;
 pub mod ids;
 pub mod journal;
 pub mod money;
 pub mod outcome;
 pub mod policy;
 pub mod rejection;
+pub mod scope;
+pub mod solve;
 pub mod time;

@@ -1,0 +1,104 @@
+//! Who is asking: the key selects tenant, key record and account.
+
+use std::net::IpAddr;
+
+use super::{DEFAULT_TENANT, Engine, KeyPlace, place_index};
+use crate::domain::ids::KeyHash;
+use crate::domain::rejection::{Reason, Rejection, Verdict};
+use crate::domain::solve::Identity;
+use crate::domain::time::Now;
+
+/// What a request shows of its sender.
+#[derive(Debug, Clone, Copy)]
+pub struct Credential<'a> {
+    /// The SHA-256 of `key=`; `None` when the request carries none.
+    pub key: Option<KeyHash>,
+    /// The tenant of the path prefix `/t/<tenant>/`.
+    pub prefix: Option<&'a str>,
+    /// The client's address.
+    pub source_ip: Option<IpAddr>,
+}
+
+impl Engine {
+    /// Whose request this is. A revoked key and a denied address get nothing at all; an expired key is
+    /// still known, so that it may fetch what it paid for (see [`expired`](Self::expired)).
+    pub fn identify(&self, credential: &Credential<'_>) -> Result<Identity, Rejection> {
+        if self.policy.pass_through {
+            return Ok(self.pass_through(credential.key));
+        }
+        let Some(hash) = credential.key else {
+            return Err(refuse(Reason::UnknownKey, "the request carries no key"));
+        };
+        let place = self.place_of(hash, credential.prefix)?;
+        if place.revoked {
+            return Err(refuse(Reason::RevokedKey, "this key was revoked"));
+        }
+        let tenant = &self.tenants[place_index(place.tenant)];
+        let key = &tenant.keys[place_index(place.key)];
+        if !address_fits(&key.policy.allow_from, credential.source_ip) {
+            return Err(refuse(Reason::IpDenied, "this key may not be used from this address"));
+        }
+        let Some(account) = self.account_places.get(&tenant.policy.account) else {
+            return Err(refuse(Reason::UnknownKey, "this key has no account"));
+        };
+        Ok(Identity {
+            tenant: place.tenant,
+            key: place.key,
+            account: *account,
+            holder: KeyHash([0; 32]),
+        })
+    }
+
+    /// The one identity of pass-through: tenant `default`, whatever the key.
+    fn pass_through(&self, key: Option<KeyHash>) -> Identity {
+        let tenant = self.tenant_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
+        let account = self.account_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
+        Identity { tenant, key: 0, account, holder: key.unwrap_or(KeyHash([0; 32])) }
+    }
+
+    /// The rejection of a key that is past its time; `None` for a live one.
+    pub fn expired(&self, identity: Identity, now: Now) -> Option<Rejection> {
+        let expires = self.key(identity).policy.expires?;
+        (expires <= now.wall).then(|| refuse(Reason::ExpiredKey, "this key has expired"))
+    }
+
+    fn place_of(&self, hash: KeyHash, prefix: Option<&str>) -> Result<KeyPlace, Rejection> {
+        let prefixed = match prefix {
+            Some(name) => match self.tenant_places.get(name) {
+                Some(place) => Some(*place),
+                None => return Err(refuse(Reason::UnknownKey, "no such tenant in the path")),
+            },
+            None => None,
+        };
+        if let Some(place) = self.keys.get(&hash) {
+            if prefixed.is_some_and(|tenant| tenant != place.tenant) {
+                return Err(refuse(Reason::UnknownKey, "the key is not of the tenant in the path"));
+            }
+            return Ok(*place);
+        }
+        let by_account_key = prefixed.filter(|tenant| self.keeps_account_key(*tenant, hash));
+        match by_account_key {
+            Some(tenant) => Ok(KeyPlace { tenant, key: 0, revoked: false }),
+            None => {
+                Err(refuse(Reason::UnknownKey, "no such key; check it with whoever runs Solvegate"))
+            }
+        }
+    }
+
+    fn keeps_account_key(&self, tenant: u32, hash: KeyHash) -> bool {
+        let tenant = &self.tenants[place_index(tenant)];
+        let Some(account) = self.account_places.get(&tenant.policy.account) else { return false };
+        let account = &self.accounts[place_index(*account)];
+        !tenant.removed && tenant.policy.accept_account_key && account.policy.key_hash == Some(hash)
+    }
+}
+
+fn address_fits(allowed: &[ipnet::IpNet], source: Option<IpAddr>) -> bool {
+    allowed.is_empty()
+        || source
+            .is_some_and(|source| allowed.iter().any(|net| net.contains(&source.to_canonical())))
+}
+
+fn refuse(reason: Reason, text: &str) -> Rejection {
+    Rejection { reason, text: text.to_owned(), retry_after: None, verdict: Some(Verdict::Spent) }
+}

@@ -1,0 +1,273 @@
+//! Polls: whose task it is, whether to ask the provider, and what its answer means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Engine, place_index};
+use crate::domain::ids::{Name, SolveId, TaskId};
+use crate::domain::outcome::Outcome;
+use crate::domain::solve::{Answer, Form, Identity, MoneyState, Solve};
+use crate::domain::time::Now;
+
+/// Terminal answers kept in memory, all together. The oldest go first; their owners are answered by
+/// the provider again.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// The watcher steps in when the owner has not asked for this long; real clients ask at least every
+/// 20 s.
+pub(super) const WATCH_IDLE: Duration = Duration::from_secs(30);
+/// Time between two questions of the watcher.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// The same where the provider calls the client back, so that nobody else will ask.
+const WATCH_PINGBACK: Duration = Duration::from_secs(5);
+/// The same past the deadline.
+const WATCH_LATE: Duration = Duration::from_mins(1);
+
+/// What to do with a poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PollDecision {
+    /// Not the asker's task: for them it does not exist.
+    WrongId,
+    /// In pass-through: a task from before this process; forwarded and not looked at.
+    Untracked,
+    /// Asked a moment ago, or being asked.
+    NotReady,
+    /// The provider cannot be asked, and the deadline is past.
+    GiveUp,
+    /// The terminal answer.
+    Memory {
+        /// The solve that it ends.
+        solve: SolveId,
+        /// Byte for byte.
+        answer: Arc<Answer>,
+        /// Whether its hand-over must be durable first.
+        durable: bool,
+    },
+    /// Ask the provider; to be followed by [`Engine::polled`] or [`Engine::poll_dropped`].
+    Forward {
+        /// The solve asked about.
+        solve: SolveId,
+        /// The account to ask with.
+        account: Name,
+    },
+}
+
+/// What the provider said to a poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PollResult {
+    /// Not yet.
+    Pending,
+    /// Here it is.
+    Solved(Arc<Answer>),
+    /// Never; the answer is terminal.
+    Failed(Arc<Answer>, Outcome, String),
+    /// The client's proxy failed; clients go on polling after this.
+    ProxyTrouble(String),
+    /// Nothing that a client should see.
+    Trouble,
+}
+
+/// Who polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The owner, who is waiting for an answer.
+    Client,
+    /// The sidecar itself.
+    Watcher,
+}
+
+/// What the client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerTo {
+    /// What the provider said. `offered`: it is an answer that must be durable first and whose delivery
+    /// must be reported by [`Engine::delivered`] or [`Engine::undelivered`].
+    PassOn {
+        /// See above.
+        offered: bool,
+    },
+    /// That it is not ready.
+    NotReady,
+    /// That it will never be.
+    GiveUp,
+}
+
+impl Engine {
+    /// Decides on the owner's poll.
+    pub fn poll(
+        &mut self,
+        identity: Identity,
+        task: &TaskId,
+        form: Form,
+        now: Now,
+    ) -> PollDecision {
+        let pass_through = self.policy.pass_through;
+        let Some(&solve_id) = self.tasks.get(&(identity.account, task.clone())) else {
+            return if pass_through { PollDecision::Untracked } else { PollDecision::WrongId };
+        };
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return PollDecision::WrongId };
+        if solve.submission.identity.tenant != identity.tenant {
+            return PollDecision::WrongId;
+        }
+        if pass_through
+            && *solve.submission.holder.get_or_insert(identity.holder) != identity.holder
+        {
+            return PollDecision::Untracked;
+        }
+        solve.poll.asked_at = now.mono;
+        if let Some(answer) = solve.poll.answer.as_ref().filter(|answer| answer.form == form) {
+            let answer = answer.clone();
+            let durable = self.offer(solve_id);
+            return PollDecision::Memory { solve: solve_id, answer, durable };
+        }
+        let spacing = self.policy.poll_spacing;
+        if solve.poll.under_way || solve.poll.back_at.is_some_and(|at| now.mono.since(at) < spacing)
+        {
+            return PollDecision::NotReady;
+        }
+        if !pass_through && !self.upstream.wait(now.mono).is_zero() {
+            return if now.mono >= solve.deadline {
+                PollDecision::GiveUp
+            } else {
+                PollDecision::NotReady
+            };
+        }
+        self.upstream.try_at(now.mono);
+        solve.poll.under_way = true;
+        PollDecision::Forward { solve: solve_id, account: self.account_name(identity).clone() }
+    }
+
+    /// Takes in what the provider said, and says what the client is told.
+    pub fn polled(
+        &mut self,
+        solve_id: SolveId,
+        asker: Asker,
+        result: PollResult,
+        now: Now,
+    ) -> AnswerTo {
+        let Some(solve) = self.solves.get_mut(&solve_id) else {
+            return match result {
+                PollResult::Trouble => AnswerTo::NotReady,
+                PollResult::Pending
+                | PollResult::Solved(_)
+                | PollResult::Failed(..)
+                | PollResult::ProxyTrouble(_) => AnswerTo::PassOn { offered: false },
+            };
+        };
+        solve.poll.under_way = false;
+        solve.poll.back_at = Some(now.mono);
+        solve.poll.watch_at = now.mono + watch_interval(solve, now);
+        let past_deadline = now.mono >= solve.deadline;
+        let answer = match result {
+            PollResult::Pending => {
+                solve.poll.proxy_trouble = None;
+                AnswerTo::PassOn { offered: false }
+            }
+            PollResult::ProxyTrouble(code) => {
+                solve.poll.proxy_trouble = Some(code.into());
+                AnswerTo::PassOn { offered: false }
+            }
+            PollResult::Trouble if past_deadline => AnswerTo::GiveUp,
+            PollResult::Trouble => AnswerTo::NotReady,
+            PollResult::Solved(answer) => {
+                self.keep_answer(solve_id, answer);
+                self.solved(solve_id, asker == Asker::Client, now);
+                AnswerTo::PassOn { offered: asker == Asker::Client && self.offer(solve_id) }
+            }
+            PollResult::Failed(answer, outcome, code) => {
+                self.keep_answer(solve_id, answer);
+                self.failed(solve_id, outcome, &code, now);
+                AnswerTo::PassOn { offered: false }
+            }
+        };
+        self.schedule(solve_id);
+        answer
+    }
+
+    /// A poll that was forwarded came to no end (its client hung up).
+    pub fn poll_dropped(&mut self, solve_id: SolveId) {
+        if let Some(solve) = self.solves.get_mut(&solve_id) {
+            solve.poll.under_way = false;
+        }
+    }
+
+    /// Whether the task is the asker's, for reports on it.
+    pub fn owns(&self, identity: Identity, task: &TaskId) -> Option<SolveId> {
+        let solve_id = *self.tasks.get(&(identity.account, task.clone()))?;
+        let solve = self.solves.get(&solve_id)?;
+        (solve.submission.identity.tenant == identity.tenant).then_some(solve_id)
+    }
+
+    /// What that solve is for.
+    pub fn captcha_type_of(
+        &self,
+        solve_id: SolveId,
+    ) -> Option<crate::domain::captcha_type::CaptchaType> {
+        self.solves.get(&solve_id).map(|solve| solve.submission.captcha_type)
+    }
+
+    /// What one success of that solve costs.
+    pub fn price_of(&self, solve_id: SolveId) -> Option<crate::domain::money::Money> {
+        self.solves.get(&solve_id).map(Solve::price)
+    }
+
+    fn keep_answer(&mut self, solve_id: SolveId, answer: Arc<Answer>) {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        self.answer_bytes += answer.body.len();
+        match solve.poll.answer.replace(answer) {
+            Some(old) => self.answer_bytes -= old.body.len(),
+            None => self.answers.push_back(solve_id),
+        }
+        while self.answer_bytes > ANSWER_BYTES_MAX {
+            let Some(oldest) = self.answers.pop_front() else { break };
+            let dropped = self.solves.get_mut(&oldest).and_then(|solve| solve.poll.answer.take());
+            self.answer_bytes -= dropped.map_or(0, |answer| answer.body.len());
+        }
+    }
+
+    /// Takes a poll for the watcher; `None` when it is not due after all.
+    pub(super) fn watch(&mut self, solve_id: SolveId, now: Now) -> Option<super::Due> {
+        let held_back = !self.upstream.wait(now.mono).is_zero();
+        let solve = self.solves.get_mut(&solve_id)?;
+        let task = solve.task.clone()?;
+        let account = &self.accounts[place_index(solve.submission.identity.account)];
+        if solve.poll.under_way || held_back || !account.may_ask(now.mono) {
+            solve.poll.watch_at = now.mono + WATCH_EVERY;
+            return None;
+        }
+        if !solve.submission.pingback && now.mono.since(solve.poll.asked_at) < WATCH_IDLE {
+            solve.poll.watch_at = solve.poll.asked_at + WATCH_IDLE;
+            return None;
+        }
+        solve.poll.under_way = true;
+        solve.poll.watch_at = now.mono + WATCH_EVERY;
+        let account = account.name.clone();
+        Some(super::Due { solve: solve_id, account, task, form: solve.submission.form })
+    }
+}
+
+/// How long after its binding the watcher first looks at a solve.
+pub(super) fn first_watch(solve: &Solve) -> Duration {
+    if solve.submission.pingback {
+        WATCH_PINGBACK
+    } else if solve.verdict.is_some() {
+        WATCH_EVERY
+    } else {
+        WATCH_IDLE
+    }
+}
+
+fn watch_interval(solve: &Solve, now: Now) -> Duration {
+    if now.mono >= solve.deadline {
+        WATCH_LATE
+    } else if solve.submission.pingback {
+        WATCH_PINGBACK
+    } else {
+        WATCH_EVERY
+    }
+}
+
+/// Whether anything is left to learn about a solve that nobody may be polling.
+pub(super) fn is_watched(solve: &Solve, charge_solved: bool) -> bool {
+    let open = solve.verdict.is_none() || solve.slot;
+    let wanted = solve.submission.pingback || charge_solved;
+    solve.task.is_some() && !solve.unwatched && solve.money == MoneyState::Held && (open || wanted)
+}

@@ -1,0 +1,302 @@
+//! From the provider's id to the end of the money: bind, verdict, delivery, charge or void.
+
+use std::time::Duration;
+
+use super::{Engine, place_index};
+use crate::domain::ids::{SolveId, TaskId};
+use crate::domain::journal::{SettleRecord, SolveRecord, TaskRecord, TaskState, Write};
+use crate::domain::money::Money;
+use crate::domain::outcome::{Outcome, SliEvent};
+use crate::domain::policy::Charge;
+use crate::domain::solve::{MoneyState, Solve};
+use crate::domain::time::{Mono, Now};
+
+/// How long a settled solve is remembered, so that its owner may fetch the answer again.
+const REMEMBER_FOR: Duration = Duration::from_mins(10);
+
+/// What became of the provider's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BindResult {
+    /// It names this solve from here on.
+    Bound,
+    /// It already names another one: the provider's fault, and never handed out.
+    Duplicate,
+}
+
+impl Engine {
+    /// Ties the provider's id to a solve; asks for [`Write::Bind`]. `now` decides when the watcher
+    /// first looks at it.
+    pub fn bind(&mut self, solve_id: SolveId, task: &TaskId, now: Now) -> BindResult {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return BindResult::Duplicate };
+        let account = solve.submission.identity.account;
+        if self.tasks.contains_key(&(account, task.clone())) {
+            return BindResult::Duplicate;
+        }
+        solve.task = Some(task.clone());
+        solve.poll.asked_at = now.mono;
+        solve.poll.watch_at = now.mono + super::poll::first_watch(solve);
+        self.tasks.insert((account, task.clone()), solve_id);
+        let record = self.task_record(solve_id, task);
+        self.outbox.extend(record.map(Write::Bind));
+        self.schedule(solve_id);
+        BindResult::Bound
+    }
+
+    /// The submission ended without an id (or with one that cannot be used): verdict, and the hold is
+    /// voided.
+    pub fn submit_failed(&mut self, solve_id: SolveId, outcome: Outcome, code: &str, now: Now) {
+        self.verdict(solve_id, outcome, Some(code), now);
+        self.release_slot(solve_id, now);
+        self.settle(solve_id, None, false, now);
+        self.drop_solve(solve_id);
+    }
+
+    /// The client was answered before the provider: a bad event, while slot and hold stay until the
+    /// provider's word is known.
+    pub fn answered_without_provider(&mut self, solve_id: SolveId, now: Now) {
+        self.verdict(solve_id, Outcome::ProviderError, Some("SUBMIT_TIMEOUT"), now);
+    }
+
+    /// Notes the first outcome of a solve; a later one changes nothing.
+    pub(super) fn verdict(
+        &mut self,
+        solve_id: SolveId,
+        outcome: Outcome,
+        code: Option<&str>,
+        now: Now,
+    ) {
+        let Some(solve) = self.solves.get_mut(&solve_id).filter(|solve| solve.verdict.is_none())
+        else {
+            return;
+        };
+        solve.verdict = Some(outcome);
+        let record = self.solve_record(solve_id, outcome, code, now);
+        self.outbox.extend(record.map(Write::Verdict));
+    }
+
+    /// The provider has the answer. The slot is free; the money waits for the delivery, unless the
+    /// provider delivers it itself or solved is all that it takes.
+    pub(super) fn solved(&mut self, solve_id: SolveId, by_client: bool, now: Now) {
+        let late = self.solves.get(&solve_id).is_some_and(|solve| solve.verdict.is_some());
+        self.verdict(solve_id, Outcome::Solved, None, now);
+        self.release_slot(solve_id, now);
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        if solve.money != MoneyState::Held {
+            return;
+        }
+        solve.money = MoneyState::Ready;
+        if late {
+            self.outbox.push(Write::Ready(solve_id));
+        }
+        let (pingback, price, identity) =
+            (solve.submission.pingback, solve.price, solve.submission.identity);
+        if pingback {
+            self.settle(solve_id, Some(price), true, now);
+        } else if !by_client && self.tenant(identity).policy.charge == Charge::Solved {
+            self.settle(solve_id, Some(price), false, now);
+        }
+    }
+
+    /// The provider failed the solve for good: verdict, slot free, hold voided.
+    pub(super) fn failed(&mut self, solve_id: SolveId, outcome: Outcome, code: &str, now: Now) {
+        self.verdict(solve_id, outcome, Some(code), now);
+        self.release_slot(solve_id, now);
+        self.settle(solve_id, None, false, now);
+    }
+
+    /// An answer is about to be written to the client. Returns whether that must be durable first.
+    pub(super) fn offer(&mut self, solve_id: SolveId) -> bool {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return false };
+        if solve.money != MoneyState::Ready {
+            return false;
+        }
+        solve.offers += 1;
+        if solve.offers == 1 {
+            self.outbox.push(Write::Offer(solve_id, true));
+        }
+        true
+    }
+
+    /// The answer's last byte was flushed to the client: the solve is charged, once.
+    pub fn delivered(&mut self, solve_id: SolveId, now: Now) {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        solve.offers = solve.offers.saturating_sub(1);
+        if solve.money == MoneyState::Ready {
+            let price = solve.price;
+            self.settle(solve_id, Some(price), true, now);
+        }
+    }
+
+    /// The answer did not reach the client, who may ask again.
+    pub fn undelivered(&mut self, solve_id: SolveId, now: Now) {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        solve.offers = solve.offers.saturating_sub(1);
+        if solve.money != MoneyState::Ready || solve.offers > 0 {
+            return;
+        }
+        let (price, identity) = (solve.price, solve.submission.identity);
+        let unconfirmed = solve.confirm_at.is_some();
+        if self.tenant(identity).policy.charge == Charge::Solved {
+            self.settle(solve_id, Some(price), false, now);
+        } else if !unconfirmed {
+            self.outbox.push(Write::Offer(solve_id, false));
+        }
+    }
+
+    /// Ends the money of a solve, once.
+    pub(super) fn settle(
+        &mut self,
+        solve_id: SolveId,
+        charged: Option<Money>,
+        delivered: bool,
+        now: Now,
+    ) {
+        self.calendar.roll(now.wall);
+        let period = self.calendar.period();
+        let day = self.calendar.today();
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        if solve.money == MoneyState::Settled {
+            return;
+        }
+        solve.money = MoneyState::Settled;
+        solve.confirm_at = None;
+        solve.forget_at = now.mono + REMEMBER_FOR;
+        let (price, identity, thread_time) =
+            (solve.price, solve.submission.identity, solve.thread_time);
+        let task = solve.task.clone();
+        let captcha_type = solve.submission.captcha_type;
+        for scope in self.scopes_mut(identity) {
+            scope.settle(price, charged, period);
+        }
+        if let Some(task_id) = task {
+            self.outbox.push(Write::Settle(SettleRecord {
+                solve: solve_id,
+                account: self.account_name(identity).clone(),
+                task_id,
+                tenant: self.tenant(identity).name.clone(),
+                key_id: self.key(identity).id.clone(),
+                captcha_type,
+                charged,
+                delivered,
+                at: now.wall,
+                day,
+                thread_time,
+            }));
+        }
+        self.schedule(solve_id);
+    }
+
+    /// Frees the thread that a solve occupies, once.
+    pub(super) fn release_slot(&mut self, solve_id: SolveId, now: Now) {
+        let Some(solve) = self.solves.get_mut(&solve_id).filter(|solve| solve.slot) else { return };
+        solve.slot = false;
+        solve.thread_time = now.mono.since(solve.submitted.mono);
+        let identity = solve.submission.identity;
+        self.in_flight_by_type[solve.submission.captcha_type.index()] -= 1;
+        for scope in self.scopes_mut(identity) {
+            scope.release_slot();
+        }
+        let account = &mut self.accounts[place_index(identity.account)];
+        assert!(account.in_flight > 0, "a thread is released that was never taken");
+        account.in_flight -= 1;
+    }
+
+    /// Forgets a solve that nothing more can happen to.
+    pub(super) fn drop_solve(&mut self, solve_id: SolveId) {
+        let Some(solve) = self.solves.remove(&solve_id) else { return };
+        assert!(solve.money == MoneyState::Settled && !solve.slot, "a live solve is forgotten");
+        self.answer_bytes -= solve.poll.answer.as_ref().map_or(0, |answer| answer.body.len());
+        if let Some(task) = solve.task {
+            self.tasks.remove(&(solve.submission.identity.account, task));
+            self.outbox.push(Write::Forget(solve_id));
+        }
+    }
+
+    fn task_record(&self, solve_id: SolveId, task: &TaskId) -> Option<TaskRecord> {
+        let solve = self.solves.get(&solve_id)?;
+        let identity = solve.submission.identity;
+        Some(TaskRecord {
+            solve: solve_id,
+            account: self.account_name(identity).clone(),
+            task_id: task.clone(),
+            tenant: self.tenant(identity).name.clone(),
+            key_id: self.key(identity).id.clone(),
+            captcha_type: solve.submission.captcha_type,
+            price: solve.price,
+            submitted_at: solve.submitted.wall,
+            source_ip: solve.submission.source_ip,
+            page: solve.submission.page.as_deref().map(str::to_owned),
+            pingback: solve.submission.pingback,
+            state: TaskState::Open,
+            verdict: solve.verdict,
+        })
+    }
+
+    fn solve_record(
+        &self,
+        solve_id: SolveId,
+        outcome: Outcome,
+        code: Option<&str>,
+        now: Now,
+    ) -> Option<SolveRecord> {
+        let solve = self.solves.get(&solve_id)?;
+        let identity = solve.submission.identity;
+        let duration = now.mono.since(solve.submitted.mono);
+        Some(SolveRecord {
+            solve: solve_id,
+            account: self.account_name(identity).clone(),
+            task_id: solve.task.clone(),
+            tenant: self.tenant(identity).name.clone(),
+            key_id: self.key(identity).id.clone(),
+            captcha_type: solve.submission.captcha_type,
+            outcome,
+            error_code: code.map(str::to_owned),
+            duration,
+            price: solve.price,
+            submitted_at: solve.submitted.wall,
+            ended_at: now.wall,
+            source_ip: solve.submission.source_ip,
+            page: solve.submission.page.as_deref().map(str::to_owned),
+            success_event: outcome.sli_event(),
+            latency_event: self.latency_event(solve, outcome, duration),
+        })
+    }
+
+    /// Good within the threshold, bad beyond it or without an answer; `None` without such an SLO.
+    fn latency_event(
+        &self,
+        solve: &Solve,
+        outcome: Outcome,
+        duration: Duration,
+    ) -> Option<SliEvent> {
+        let threshold = self.policy.slo.slo(solve.submission.captcha_type).latency?.threshold;
+        outcome.sli_event().map(|event| match event {
+            SliEvent::Good if duration <= threshold => SliEvent::Good,
+            SliEvent::Good | SliEvent::Bad => SliEvent::Bad,
+        })
+    }
+
+    /// Puts a solve into the wake queue for the next time that something is due.
+    pub(super) fn schedule(&mut self, solve_id: SolveId) {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        let at = super::wake::next_wake(
+            solve,
+            &self.tenants[place_index(solve.submission.identity.tenant)].policy,
+        );
+        if at < solve.wake_at {
+            solve.wake_at = at;
+            self.wakes.push(std::cmp::Reverse((at, solve_id)));
+        }
+    }
+
+    /// Whether a task of that account is known, for tests and the snapshot.
+    pub fn solve_of(&self, account: &str, task: &TaskId) -> Option<SolveId> {
+        let place = self.account_places.get(account)?;
+        self.tasks.get(&(*place, task.clone())).copied()
+    }
+
+    /// The time at which a solve counts as timed out.
+    pub fn deadline_of(&self, solve_id: SolveId) -> Option<Mono> {
+        self.solves.get(&solve_id).map(|solve| solve.deadline)
+    }
+}

@@ -1,0 +1,138 @@
+//! The state as people and metrics see it: copied out at once, so that nobody reads under the lock.
+
+use std::time::Duration;
+
+use super::{Engine, Tenant};
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::ids::Name;
+use crate::domain::money::Money;
+use crate::domain::policy::Limits;
+use crate::domain::solve::MoneyState;
+use crate::domain::time::{Now, Wall};
+
+/// Everything that is shown of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Configured tenants.
+    pub tenants: Vec<TenantView>,
+    /// Accounts, also those only known from open solves.
+    pub accounts: Vec<AccountView>,
+    /// Solves that occupy a thread, by [`CaptchaType::index`].
+    pub in_flight_by_type: [u32; CaptchaType::ALL.len()],
+    /// Solves whose money is not settled.
+    pub open: u64,
+    /// Solves remembered, settled ones included.
+    pub remembered: usize,
+    /// Requests to the provider are held back.
+    pub upstream_open: bool,
+    /// From now to the start of the next day.
+    pub until_tomorrow: Duration,
+}
+
+/// One tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantView {
+    /// Its name.
+    pub name: Name,
+    /// Its limits.
+    pub limits: Limits,
+    /// Solves that occupy a thread.
+    pub in_flight: u32,
+    /// Solves whose money is not settled.
+    pub open: u64,
+    /// Their price together.
+    pub held: Money,
+    /// The wallet's balance; `None` while there is no wallet.
+    pub balance: Option<Money>,
+    /// Solves charged today.
+    pub day_solves: u64,
+    /// Money charged today.
+    pub day_spent: Money,
+    /// Money charged this month.
+    pub month_spent: Money,
+    /// Money charged ever.
+    pub spent: Money,
+}
+
+/// One account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountView {
+    /// Its name.
+    pub name: Name,
+    /// Solves of ours that occupy a thread of it.
+    pub in_flight: u32,
+    /// Nothing stands against submitting with it.
+    pub up: bool,
+    /// Total and working threads as the provider last said.
+    pub threads: Option<(u32, u32)>,
+    /// Balance as the provider last said.
+    pub balance: Option<Money>,
+    /// When it last said anything.
+    pub refreshed_at: Option<Wall>,
+}
+
+impl Engine {
+    /// Copies out what is shown, as of `now`.
+    pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        self.calendar.roll(now.wall);
+        let tenants: Vec<_> = self
+            .tenants
+            .iter()
+            .filter(|tenant| !tenant.removed)
+            .map(|tenant| self.tenant_view(tenant))
+            .collect();
+        let reachable = !self.upstream.is_open();
+        let accounts = self.accounts.iter().map(|account| AccountView {
+            name: account.name.clone(),
+            in_flight: account.in_flight,
+            up: reachable && account.trouble(now.mono).is_none(),
+            threads: account.threads_seen(),
+            balance: account.balance_seen(),
+            refreshed_at: account.refreshed_at(),
+        });
+        Snapshot {
+            accounts: accounts.collect(),
+            in_flight_by_type: self.in_flight_by_type,
+            open: self.tenants.iter().map(|tenant| tenant.scope.open).sum(),
+            remembered: self.solves.len(),
+            upstream_open: !reachable,
+            until_tomorrow: self.calendar.until_tomorrow(now.wall),
+            tenants,
+        }
+    }
+
+    fn tenant_view(&self, tenant: &Tenant) -> TenantView {
+        let (scope, period) = (&tenant.scope, self.calendar.period());
+        TenantView {
+            name: tenant.name.clone(),
+            limits: tenant.policy.limits.clone(),
+            in_flight: scope.in_flight,
+            open: scope.open,
+            held: scope.held,
+            balance: scope.balance(),
+            day_solves: scope.day_solves(period),
+            day_spent: scope.day_spent(period),
+            month_spent: scope.month_spent(period),
+            spent: scope.spent,
+        }
+    }
+
+    /// Whether what the scopes hold equals the sum over open solves; for tests and the drift metric.
+    pub fn holds_add_up(&self) -> bool {
+        let open = self.solves.values().filter(|solve| solve.money != MoneyState::Settled);
+        let held: Money = open.clone().map(|solve| solve.price).sum();
+        let slots = self.solves.values().filter(|solve| solve.slot).count();
+        let scopes = || self.tenants.iter().map(|tenant| &tenant.scope);
+        let keys =
+            || self.tenants.iter().flat_map(|tenant| tenant.keys.iter().map(|key| &key.scope));
+        let count = u64::try_from(open.count()).unwrap_or(u64::MAX);
+        let in_flight = |total: u32| usize::try_from(total).is_ok_and(|total| total == slots);
+        scopes().map(|scope| scope.held).sum::<Money>() == held
+            && keys().map(|scope| scope.held).sum::<Money>() == held
+            && scopes().map(|scope| scope.open).sum::<u64>() == count
+            && in_flight(scopes().map(|scope| scope.in_flight).sum())
+            && in_flight(keys().map(|scope| scope.in_flight).sum())
+            && in_flight(self.accounts.iter().map(|account| account.in_flight).sum())
+            && in_flight(self.in_flight_by_type.iter().sum())
+    }
+}

@@ -1,0 +1,124 @@
+//! What happens without a request: deadlines, the watcher's polls, forgetting.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::{Engine, place_index};
+use crate::domain::ids::{Name, SolveId, TaskId};
+use crate::domain::outcome::Outcome;
+use crate::domain::policy::{Charge, TenantPolicy};
+use crate::domain::solve::{Form, MoneyState, Solve};
+use crate::domain::time::{Mono, Now};
+
+/// How long after a restart an answer that was on its way is taken for delivered.
+pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(30);
+/// The code of a solve that its client stopped asking about, where the sidecar cannot ask itself.
+const ABANDONED: &str = "ABANDONED";
+
+/// A poll that the watcher makes; to be followed by [`Engine::polled`] or [`Engine::poll_dropped`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// The solve asked about.
+    pub solve: SolveId,
+    /// The account to ask with.
+    pub account: Name,
+    /// The provider's id.
+    pub task: TaskId,
+    /// The form that the owner asks in.
+    pub form: Form,
+}
+
+impl Engine {
+    /// Does what is due at `now`: times out, confirms, forgets; returns at most `polls_max` polls to
+    /// make.
+    pub fn expire(&mut self, polls_max: usize, now: Now) -> Vec<Due> {
+        let mut due = Vec::new();
+        while due.len() < polls_max {
+            let Some(Reverse((at, solve_id))) = self.wakes.peek().copied() else { break };
+            if at > now.mono {
+                break;
+            }
+            self.wakes.pop();
+            if self.solves.get(&solve_id).is_some_and(|solve| solve.wake_at == at) {
+                due.extend(self.wake(solve_id, now));
+            }
+        }
+        due
+    }
+
+    fn wake(&mut self, solve_id: SolveId, now: Now) -> Option<Due> {
+        let solve = self.solves.get_mut(&solve_id)?;
+        solve.wake_at = Mono(u64::MAX);
+        let price = solve.price;
+        let mut confirmed = solve.confirm_at.is_some_and(|at| now.mono >= at);
+        if confirmed && solve.offers > 0 {
+            solve.confirm_at = Some(now.mono + CONFIRM_AFTER);
+            confirmed = false;
+        }
+        if solve.verdict.is_none() && now.mono >= solve.deadline {
+            self.time_out(solve_id, now);
+        }
+        if confirmed {
+            self.settle(solve_id, Some(price), true, now);
+        }
+        let mut due = None;
+        let solve = self.solves.get(&solve_id)?;
+        let charge_solved = self.charges_solved(solve);
+        if super::poll::is_watched(solve, charge_solved) && now.mono >= solve.poll.watch_at {
+            due = self.watch(solve_id, now);
+        }
+        if !self.forget(solve_id, now) {
+            self.schedule(solve_id);
+        }
+        due
+    }
+
+    /// The deadline passed without a terminal answer. The thread counts as free again; the money stays
+    /// held, since a late answer may still be delivered. A submission still without an id keeps its
+    /// thread: the shell ends it.
+    fn time_out(&mut self, solve_id: SolveId, now: Now) {
+        let Some(solve) = self.solves.get(&solve_id) else { return };
+        let bound = solve.task.is_some();
+        let abandoned =
+            solve.unwatched && now.mono.since(solve.poll.asked_at) >= super::poll::WATCH_IDLE;
+        match solve.poll.proxy_trouble.clone() {
+            Some(code) => self.verdict(solve_id, Outcome::ClientError, Some(&code), now),
+            None if abandoned => self.verdict(solve_id, Outcome::ClientError, Some(ABANDONED), now),
+            None => self.verdict(solve_id, Outcome::Timeout, None, now),
+        }
+        if bound {
+            self.release_slot(solve_id, now);
+        }
+    }
+
+    /// Forgets the solve if its time has come; voids what is still held.
+    fn forget(&mut self, solve_id: SolveId, now: Now) -> bool {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return true };
+        if now.mono < solve.forget_at {
+            return false;
+        }
+        if solve.offers > 0 || solve.poll.under_way || solve.task.is_none() {
+            solve.forget_at = now.mono + Duration::from_mins(1);
+            return false;
+        }
+        let price = solve.price;
+        let charged = (solve.confirm_at.is_some()).then_some(price);
+        self.release_slot(solve_id, now);
+        self.settle(solve_id, charged, charged.is_some(), now);
+        self.drop_solve(solve_id);
+        true
+    }
+
+    fn charges_solved(&self, solve: &Solve) -> bool {
+        self.tenants[place_index(solve.submission.identity.tenant)].policy.charge == Charge::Solved
+    }
+}
+
+/// The next time at which something is due for a solve.
+pub(super) fn next_wake(solve: &Solve, policy: &TenantPolicy) -> Mono {
+    let deadline = (solve.verdict.is_none()).then_some(solve.deadline);
+    let watched = super::poll::is_watched(solve, policy.charge == Charge::Solved);
+    let watch = watched.then_some(solve.poll.watch_at);
+    let confirm = solve.confirm_at.filter(|_| solve.money != MoneyState::Settled);
+    [deadline, watch, confirm].into_iter().flatten().fold(solve.forget_at, Mono::min)
+}

@@ -1,0 +1,123 @@
+//! One admitted solve: what it holds, how far it has come, and what polls may be told from memory.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::captcha_type::CaptchaType;
+use super::ids::{KeyHash, TaskId};
+use super::money::Money;
+use super::outcome::Outcome;
+use super::time::{Mono, Now};
+
+/// Places in the engine's tables of tenants, their keys and accounts. Stable for the life of the
+/// process: what a reload removes keeps its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity {
+    pub(super) tenant: u32,
+    pub(super) key: u32,
+    pub(super) account: u32,
+    /// The real key's hash in pass-through, where a task belongs to who submitted it; else zeros.
+    pub(super) holder: KeyHash,
+}
+
+/// Which of the provider's two answer forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are the protocol's")]
+pub enum Form {
+    Text,
+    Json,
+}
+
+/// An answer of the provider, byte for byte, kept for further polls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The form it was asked in.
+    pub form: Form,
+    /// The HTTP status it came with.
+    pub status: u16,
+    /// Its `Content-Type`, as sent; `None` where there was none.
+    pub content_type: Option<Box<[u8]>>,
+    /// Its body.
+    pub body: bytes::Bytes,
+}
+
+/// What a submission asks for, once identified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// Who asks.
+    pub identity: Identity,
+    /// What for.
+    pub captcha_type: CaptchaType,
+    /// The form in which the client asked; the watcher polls in the same one.
+    pub form: Form,
+    /// Where from.
+    pub source_ip: Option<IpAddr>,
+    /// The page's URL, as far as it may be kept.
+    pub page: Option<Box<str>>,
+    /// The provider itself delivers the answer.
+    pub pingback: bool,
+    /// In pass-through, the key that may poll it; `None` for a solve from before a restart until
+    /// somebody polls it.
+    pub holder: Option<KeyHash>,
+}
+
+/// An admitted solve until it is forgotten.
+#[derive(Debug, Clone)]
+pub struct Solve {
+    pub(super) submission: Submission,
+    pub(super) price: Money,
+    pub(super) submitted: Now,
+    pub(super) deadline: Mono,
+    pub(super) task: Option<TaskId>,
+    /// Occupies a thread. Freed by the first terminal answer or at the deadline.
+    pub(super) slot: bool,
+    pub(super) thread_time: Duration,
+    pub(super) verdict: Option<Outcome>,
+    pub(super) money: MoneyState,
+    /// Answers on their way to a client.
+    pub(super) offers: u32,
+    /// Restored as offered, delivery unknown: charged at this time unless it was delivered again.
+    pub(super) confirm_at: Option<Mono>,
+    pub(super) poll: PollMemory,
+    /// The sidecar has no key to ask with (pass-through).
+    pub(super) unwatched: bool,
+    /// When the wake queue looks at this solve next; other entries for it are stale.
+    pub(super) wake_at: Mono,
+    pub(super) forget_at: Mono,
+}
+
+/// How far the money of a solve has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MoneyState {
+    /// Held; the provider has no answer yet.
+    Held,
+    /// Held; an answer exists and was not delivered.
+    Ready,
+    /// Charged or voided.
+    Settled,
+}
+
+/// What is remembered between polls of one task.
+#[derive(Debug, Clone)]
+pub(super) struct PollMemory {
+    /// A poll is under way since then.
+    pub(super) under_way: bool,
+    /// When the last one came back.
+    pub(super) back_at: Option<Mono>,
+    /// When the owner last asked; the watcher steps in when that is long ago.
+    pub(super) asked_at: Mono,
+    /// When the watcher asks next.
+    pub(super) watch_at: Mono,
+    /// The terminal answer.
+    pub(super) answer: Option<Arc<Answer>>,
+    /// The provider's last word was that the client's proxy failed.
+    pub(super) proxy_trouble: Option<Box<str>>,
+}
+
+impl Solve {
+    /// What one success costs.
+    pub fn price(&self) -> Money {
+        self.price
+    }
+}
