@@ -24,6 +24,7 @@
 //!
 //! [`simulate`] stands beside: the provider's API for tests, benches and the demo.
 
+pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod record;

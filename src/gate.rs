@@ -1,0 +1,369 @@
+//! The one door to the core: the lock, the clock and the recording. No decision is made here.
+//!
+//! Every verb locks, asks the engine, empties its outbox into metrics and store in order, unlocks. The
+//! lock is never held across an await.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::domain::account::AccountReport;
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::engine::{
+    AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult, Snapshot,
+};
+use crate::domain::ids::{Name, SolveId, TaskId};
+use crate::domain::journal::Write;
+use crate::domain::money::Money;
+use crate::domain::outcome::Outcome;
+use crate::domain::policy::{Policy, RejectionForm};
+use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::solve::{Answer, Form, Identity, Submission};
+use crate::domain::time::Now;
+use crate::record::metrics::{Metrics, StoreFigures};
+use crate::record::store::{Committed, Store};
+
+/// While the store is failing, a ready answer is handed out all the same after this long: the client
+/// would lose what it paid for, while the charge waits in memory for the store.
+const READY_WAIT: Duration = Duration::from_secs(2);
+
+/// The one door to the core.
+#[derive(Debug)]
+pub struct Gate {
+    engine: Mutex<Engine>,
+    clock: Clock,
+    store: Store,
+    metrics: Metrics,
+}
+
+/// A commit to wait for.
+#[derive(Debug)]
+#[must_use = "an answer may only go out once this is durable"]
+pub struct Pending(Option<tokio::sync::oneshot::Receiver<Committed>>);
+
+/// Whether the provider's id may be handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// It is on record.
+    Durable,
+    /// It names another solve.
+    Duplicate,
+    /// The record is closed.
+    Unrecorded,
+}
+
+impl Gate {
+    /// Opens the door.
+    pub fn new(engine: Engine, clock: Clock, store: Store, metrics: Metrics) -> Self {
+        let gate = Self { engine: Mutex::new(engine), clock, store, metrics };
+        gate.with(|_, _| ());
+        gate
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Whose request this is.
+    pub fn identify(&self, credential: &Credential<'_>) -> Result<Identity, Rejection> {
+        let identified = self.engine.lock().identify(credential);
+        if let Err(rejection) = &identified {
+            self.metrics.rejected(None, rejection.reason);
+        }
+        identified
+    }
+
+    /// The rejection of an expired key, counted.
+    pub fn expired(&self, identity: Identity) -> Option<Rejection> {
+        let now = self.clock.now();
+        let rejection = self.engine.lock().expired(identity, now)?;
+        self.rejected(identity, rejection.reason);
+        Some(rejection)
+    }
+
+    /// Decides on a submission; without a working store nothing paid is admitted.
+    pub fn admit(&self, submission: Submission) -> Decision {
+        let identity = submission.identity;
+        let accepting = self.store.is_accepting();
+        let decision = self.with(|engine, now| {
+            if !accepting && !engine.policy().pass_through {
+                return Decision::Reject { rejection: store_unavailable(), asks_threads: false };
+            }
+            engine.admit(submission, now)
+        });
+        match &decision {
+            Decision::Admit(admitted) => {
+                if let Some(reason) = admitted.shadow {
+                    self.metrics.shadowed(reason);
+                }
+            }
+            Decision::Reject { rejection, .. } => self.rejected(identity, rejection.reason),
+        }
+        decision
+    }
+
+    /// Counts a refusal that the shell decided on by itself.
+    pub fn rejected(&self, identity: Identity, reason: Reason) {
+        let tenant = self.engine.lock().tenant_name(identity).clone();
+        self.metrics.rejected(Some(&tenant), reason);
+    }
+
+    /// Puts the provider's id on record. Only after [`Bound::Durable`] may the client see it.
+    pub async fn bind(&self, solve: SolveId, task: &TaskId) -> Bound {
+        let (result, pending, pass_through) = {
+            let mut engine = self.engine.lock();
+            let result = engine.bind(solve, task, self.clock.now());
+            let pending = self.record_durably(&mut engine);
+            (result, pending, engine.policy().pass_through)
+        };
+        if result == BindResult::Duplicate {
+            self.submit_failed(solve, Outcome::ProviderError, "DUPLICATE_TASK_ID");
+            return Bound::Duplicate;
+        }
+        if pass_through && !self.store.is_accepting() {
+            return Bound::Durable;
+        }
+        match pending.wait().await {
+            Some(Committed::Done) => Bound::Durable,
+            Some(Committed::DuplicateTask) => {
+                self.submit_failed(solve, Outcome::ProviderError, "DUPLICATE_TASK_ID");
+                Bound::Duplicate
+            }
+            None => Bound::Unrecorded,
+        }
+    }
+
+    /// The submission came to nothing.
+    pub fn submit_failed(&self, solve: SolveId, outcome: Outcome, code: &str) {
+        self.with(|engine, now| engine.submit_failed(solve, outcome, code, now));
+    }
+
+    /// The client was answered before the provider.
+    pub fn answered_without_provider(&self, solve: SolveId) {
+        self.with(|engine, now| engine.answered_without_provider(solve, now));
+    }
+
+    /// The provider refused a submission for want of threads or money.
+    pub fn refused_upstream(&self, identity: Identity) {
+        self.with(|engine, now| engine.refused_upstream(identity, now));
+    }
+
+    /// Decides on a poll. An answer from memory may have to be durable first.
+    pub fn poll(&self, identity: Identity, task: &TaskId, form: Form) -> (PollDecision, Pending) {
+        let mut engine = self.engine.lock();
+        let decision = engine.poll(identity, task, form, self.clock.now());
+        let pending = self.record_durably(&mut engine);
+        drop(engine);
+        match &decision {
+            PollDecision::Forward { .. } | PollDecision::Untracked => self.metrics.poll_forwarded(),
+            PollDecision::NotReady | PollDecision::GiveUp | PollDecision::Memory { .. } => {
+                self.metrics.poll_from_memory();
+            }
+            PollDecision::WrongId => {}
+        }
+        (decision, pending)
+    }
+
+    /// Takes in what the provider said to a poll. An answer must be durable before it is passed on.
+    pub fn polled(&self, solve: SolveId, asker: Asker, result: PollResult) -> (AnswerTo, Pending) {
+        let mut engine = self.engine.lock();
+        let answer = engine.polled(solve, asker, result, self.clock.now());
+        (answer, self.record_durably(&mut engine))
+    }
+
+    /// A synchronous solve has its answer: bound, ready and offered in one go.
+    pub fn solved_at_once(&self, solve: SolveId, answer: Arc<Answer>) -> Pending {
+        let mut engine = self.engine.lock();
+        let now = self.clock.now();
+        if let Some(task) = TaskId::new(&format!("sync-{}", solve.0)) {
+            engine.bind(solve, &task, now);
+            engine.polled(solve, Asker::Client, PollResult::Solved(answer), now);
+        }
+        self.record_durably(&mut engine)
+    }
+
+    /// A forwarded poll came to no end.
+    pub fn poll_dropped(&self, solve: SolveId) {
+        self.engine.lock().poll_dropped(solve);
+    }
+
+    /// The answer's last byte reached the client.
+    pub fn delivered(&self, solve: SolveId) {
+        self.with(|engine, now| engine.delivered(solve, now));
+    }
+
+    /// The answer did not reach the client.
+    pub fn undelivered(&self, solve: SolveId) {
+        self.with(|engine, now| engine.undelivered(solve, now));
+    }
+
+    /// Whether the task is the asker's, and what it is for.
+    pub fn owns(&self, identity: Identity, task: &TaskId) -> Option<CaptchaType> {
+        let engine = self.engine.lock();
+        engine.owns(identity, task).and_then(|solve| engine.captcha_type_of(solve))
+    }
+
+    /// What one success of that task costs its owner.
+    pub fn price(&self, identity: Identity, task: &TaskId) -> Option<Money> {
+        let engine = self.engine.lock();
+        engine.owns(identity, task).and_then(|solve| engine.price_of(solve))
+    }
+
+    /// Threads and working threads, as this tenant sees them.
+    pub fn threads_info(&self, identity: Identity) -> (u32, u32) {
+        self.with(|engine, now| engine.threads_info(identity, now))
+    }
+
+    /// The balance, as this tenant sees it.
+    pub fn balance_info(&self, identity: Identity) -> Money {
+        self.with(|engine, now| engine.balance_info(identity, now))
+    }
+
+    /// How this tenant is told of refusals.
+    pub fn rejection_form(&self, identity: Identity) -> RejectionForm {
+        self.engine.lock().tenant_policy(identity).rejections
+    }
+
+    /// The account that this identity's traffic goes to.
+    pub fn account_name(&self, identity: Identity) -> Name {
+        self.engine.lock().account_name(identity).clone()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.engine.lock().policy().clone()
+    }
+
+    /// The provider could, or could not, be reached.
+    pub fn observe_upstream(&self, reachable: bool) {
+        let now = self.clock.now();
+        self.engine.lock().observe_upstream(reachable, now);
+    }
+
+    /// The provider said something of an account.
+    pub fn observe_account(&self, account: &str, report: AccountReport) {
+        let now = self.clock.now();
+        self.engine.lock().observe_account(account, report, now);
+    }
+
+    /// Whether that account may be asked about, and how many solves of ours it has in flight.
+    pub fn account_state(&self, account: &str) -> (bool, u32) {
+        let now = self.clock.now();
+        let engine = self.engine.lock();
+        (engine.may_ask(account, now), engine.account_in_flight(account))
+    }
+
+    /// Does what is due without a request; returns the polls to make.
+    pub fn expire(&self, polls_max: usize) -> Vec<Due> {
+        self.with(|engine, now| engine.expire(polls_max, now))
+    }
+
+    /// Puts a new policy in force.
+    pub fn reconfigure(&self, policy: &Arc<Policy>) {
+        self.with(|engine, now| engine.reconfigure(policy, now));
+        self.metrics.reconfigure(policy);
+    }
+
+    /// Drops log rows older than `keep`.
+    pub fn prune(&self, keep: Duration) {
+        let wall = self.clock.now().wall;
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        self.store.send(Write::Prune(crate::domain::time::Wall(wall.0.saturating_sub(keep))));
+    }
+
+    /// A copy of the state, to be read outside the lock.
+    pub fn snapshot(&self) -> Snapshot {
+        self.with(|engine, now| engine.snapshot(now))
+    }
+
+    /// Why the record cannot be written, if it cannot.
+    pub fn store_trouble(&self) -> Option<String> {
+        self.store.health().failing
+    }
+
+    /// The store's figures for a scrape.
+    pub fn store_figures(&self) -> StoreFigures {
+        let health = self.store.health();
+        StoreFigures {
+            lag: health.oldest_pending.unwrap_or_default(),
+            pending: health.pending,
+            size_bytes: health.size_bytes,
+            commits: health.commits,
+            failures: health.failures,
+        }
+    }
+
+    /// Waits until a ready answer is on record; gives up waiting while the store is failing.
+    pub async fn ready(&self, pending: Pending) {
+        let Pending(Some(committed)) = pending else { return };
+        tokio::pin!(committed);
+        loop {
+            match tokio::time::timeout(READY_WAIT, &mut committed).await {
+                Ok(_) => return,
+                Err(_) if self.store.is_accepting() => {}
+                Err(_) => {
+                    tracing::warn!("a ready answer goes out while the store is failing; its charge waits in memory");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes down everything that is left and closes the record.
+    pub fn close(&self, deadline: Duration) -> Result<(), crate::record::store::Unflushed> {
+        self.store.close(deadline)
+    }
+
+    fn with<T>(&self, verb: impl FnOnce(&mut Engine, Now) -> T) -> T {
+        let mut engine = self.engine.lock();
+        let now = self.clock.now();
+        let answer = verb(&mut engine, now);
+        for write in engine.drain_outbox() {
+            self.metrics.recorded(&write);
+            self.store.send(write);
+        }
+        answer
+    }
+
+    /// Empties the outbox; the last write is one to wait for, since writes commit in order.
+    fn record_durably(&self, engine: &mut Engine) -> Pending {
+        let mut pending = None;
+        let mut writes = engine.drain_outbox().peekable();
+        while let Some(write) = writes.next() {
+            self.metrics.recorded(&write);
+            if writes.peek().is_some() {
+                self.store.send(write);
+            } else {
+                pending = Some(self.store.durable(write));
+            }
+        }
+        Pending(pending)
+    }
+}
+
+impl Pending {
+    /// Waits for the commit; `None` when there was nothing to commit or the record is closed.
+    async fn wait(self) -> Option<Committed> {
+        match self.0 {
+            Some(committed) => committed.await.ok(),
+            None => None,
+        }
+    }
+}
+
+fn store_unavailable() -> Rejection {
+    Rejection {
+        reason: Reason::StoreUnavailable,
+        text: "solves cannot be written down at present; nothing new is accepted".to_owned(),
+        retry_after: Some(Duration::from_secs(10)),
+        verdict: None,
+    }
+}

@@ -1,0 +1,142 @@
+//! Knowing that an answer's last byte was flushed to the client: a solve is charged then, not before.
+//!
+//! hyper writes a body's frame into its buffer, empties the buffer into the connection and flushes the
+//! connection, in that order. So a receipt that is handed over with the frame is due at the next flush
+//! of the connection that succeeds; one that is dropped before was not delivered.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::domain::ids::SolveId;
+use crate::gate::Gate;
+
+/// Proof of delivery for one answer: reports `delivered` once flushed, `undelivered` when dropped.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    gate: Arc<Gate>,
+    solve: SolveId,
+    flushed: bool,
+}
+
+impl Receipt {
+    pub(super) fn new(gate: &Arc<Gate>, solve: SolveId) -> Self {
+        Self { gate: gate.clone(), solve, flushed: false }
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if self.flushed {
+            self.gate.delivered(self.solve);
+        } else {
+            self.gate.undelivered(self.solve);
+        }
+    }
+}
+
+/// The receipts due at a connection's next flush.
+pub(super) type Due = Arc<Mutex<Vec<Receipt>>>;
+
+/// A response body of one frame, with the receipts that its flushing settles.
+#[derive(Debug)]
+pub(super) struct Answered {
+    data: Option<Bytes>,
+    receipts: Vec<Receipt>,
+    due: Due,
+}
+
+impl Answered {
+    pub(super) fn new(data: Bytes, receipts: Vec<Receipt>, due: Due) -> Self {
+        Self { data: Some(data).filter(|data| !data.is_empty()), receipts, due }
+    }
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some(data) = self.data.take() else { return Poll::Ready(None) };
+        let receipts = std::mem::take(&mut self.receipts);
+        if !receipts.is_empty() {
+            self.due.lock().extend(receipts);
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+/// A connection that reports its flushes.
+#[derive(Debug)]
+pub(super) struct Flushing<S> {
+    stream: S,
+    due: Due,
+}
+
+impl<S> Flushing<S> {
+    pub(super) fn new(stream: S, due: Due) -> Self {
+        Self { stream, due }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            let due = std::mem::take(&mut *self.due.lock());
+            for mut receipt in due {
+                receipt.flushed = true;
+            }
+        }
+        flushed
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What was due and never flushed is dropped with the connection, and so reported as undelivered.
+impl<S> Drop for Flushing<S> {
+    fn drop(&mut self) {
+        let due = std::mem::take(&mut *self.due.lock());
+        drop(due);
+    }
+}

@@ -1,0 +1,246 @@
+//! One request: read, identify, hand to the part that answers it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+
+use super::flush::{Answered, Due};
+use super::poll::{self, Question};
+use super::reply::Outgoing;
+use super::{Proxy, source, submit};
+use crate::domain::engine::Credential;
+use crate::domain::ids::TaskId;
+use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::solve::{Form, Identity, Submission};
+use crate::record::metrics::{Operation, Report};
+use crate::wire::refuse;
+use crate::wire::request::{self, Action, Call, Head, Ids, Malformed};
+use crate::wire::route::{self, Endpoint, Route};
+
+/// The largest request body: nine images of a grid fit.
+const BODY_BYTES_MAX: usize = 16 << 20;
+/// Time for a request's body to come in.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+
+/// Answers one request of a client at `peer`.
+pub(super) async fn handle(proxy: Arc<Proxy>, peer: IpAddr, due: Due, request: Request<Incoming>) -> Response<Answered> {
+    let started = proxy.clock.mono();
+    let (head, body) = request.into_parts();
+    let (outgoing, allow_origin) = match route::route(head.uri.path()) {
+        Some(route) => serve(&proxy, route, peer, (&head, body)).await,
+        None => (Outgoing::own(Operation::Other, refuse::unknown_path(head.uri.path())), false),
+    };
+    let took = proxy.clock.mono().since(started);
+    let metrics = proxy.gate.metrics();
+    metrics.answered(outgoing.operation, outgoing.status.as_u16(), took, outgoing.upstream);
+    tracing::debug!(
+        operation = outgoing.operation.label(),
+        status = outgoing.status.as_u16(),
+        took = ?took,
+        "answered"
+    );
+    outgoing.into_response(&due, allow_origin)
+}
+
+async fn serve(proxy: &Arc<Proxy>, route: Route, peer: IpAddr, (head, body): (&Parts, Incoming)) -> (Outgoing, bool) {
+    let wire_head =
+        Head { method: &head.method, query: head.uri.query(), content_type: head.headers.get(http::header::CONTENT_TYPE) };
+    let operation = match route.endpoint {
+        Endpoint::In => Operation::Submit,
+        Endpoint::Res => Operation::Poll,
+        Endpoint::Solve => Operation::Solve,
+    };
+    let body = match read(body).await {
+        Ok(body) => body,
+        Err(unread) => return (proxy.refuse_unread(operation, unread, request::form_hint(&wire_head, &[])), false),
+    };
+    let call = match request::parse(route, &wire_head, body.clone()) {
+        Ok(call) => call,
+        Err(malformed) => {
+            return (proxy.refuse_malformed(operation, &malformed, request::form_hint(&wire_head, &body)), false);
+        }
+    };
+    let allow_origin = call.header_acao();
+    (answer(proxy, call, peer, &head.headers).await, allow_origin)
+}
+
+/// Why a body was not read whole.
+enum Unread {
+    TooLarge,
+    TooSlow,
+    BrokenOff,
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Unread> {
+    if http_body::Body::is_end_stream(&body) {
+        return Ok(Bytes::new());
+    }
+    if http_body::Body::size_hint(&body).lower() > BODY_BYTES_MAX as u64 {
+        return Err(Unread::TooLarge);
+    }
+    match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(read)) => Ok(read.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(_)) => Err(Unread::BrokenOff),
+        Err(_) => Err(Unread::TooSlow),
+    }
+}
+
+async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMap) -> Outgoing {
+    let form = call.form();
+    let source_ip = source::source_ip(peer, headers, &proxy.config.load().trusted_proxies);
+    let hash = call.key().map(crate::wire::secret::Secret::sha256);
+    let credential = Credential { key: hash, prefix: call.tenant(), source_ip: Some(source_ip) };
+    let operation = operation(&call);
+    let identity = match proxy.gate.identify(&credential) {
+        Ok(identity) => identity,
+        Err(rejection) => {
+            let rejections = proxy.config.load().defaults.rejections;
+            let reply = match call.key() {
+                Some(key) if key.expose().len() == 32 => refuse::rejection(&rejection, form, rejections, false),
+                _ if rejection.reason == Reason::UnknownKey => refuse::wrong_key(&rejection, form, rejections),
+                _ => refuse::rejection(&rejection, form, rejections, false),
+            };
+            return Outgoing::own(operation, reply);
+        }
+    };
+    match call.endpoint() {
+        Endpoint::In | Endpoint::Solve => {
+            let submission = Submission {
+                identity,
+                captcha_type: call.captcha_type(),
+                form,
+                source_ip: Some(source_ip),
+                page: call.page_url().and_then(|url| source::page(&url, proxy.config.load().log.urls)),
+                pingback: call.pingback(),
+                holder: proxy.gate.policy().pass_through.then_some(hash).flatten(),
+            };
+            submit::submit(proxy, call, (identity, submission), source::forwarded(headers)).await
+        }
+        Endpoint::Res => match call.action() {
+            Ok(action) => act(proxy, (&call, action), identity, headers).await,
+            Err(malformed) => {
+                proxy.gate.rejected(identity, Reason::Malformed);
+                let rejections = proxy.gate.rejection_form(identity);
+                Outgoing::own(operation, refuse::malformed(&malformed, form, rejections))
+            }
+        },
+    }
+}
+
+fn operation(call: &Call) -> Operation {
+    match (call.endpoint(), call.action()) {
+        (Endpoint::In, _) => Operation::Submit,
+        (Endpoint::Solve, _) => Operation::Solve,
+        (Endpoint::Res, Ok(Action::Get(_) | Action::Get2(_))) => Operation::Poll,
+        (Endpoint::Res, Ok(Action::GetBalance)) => Operation::Balance,
+        (Endpoint::Res, Ok(Action::ThreadsInfo)) => Operation::Threads,
+        (Endpoint::Res, Ok(Action::ReportGood(_) | Action::ReportBad(_))) => Operation::Report,
+        (Endpoint::Res, Err(_)) => Operation::Other,
+    }
+}
+
+async fn act(proxy: &Proxy, (call, action): (&Call, Action), identity: Identity, headers: &HeaderMap) -> Outgoing {
+    let form = call.form();
+    let pass_through = proxy.gate.policy().pass_through;
+    let question = |call| Question { identity, form, call, headers };
+    match action {
+        Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
+        Action::Get(Ids::Many(_)) | Action::Get2(_) if pass_through => forward(proxy, call, identity, headers).await,
+        Action::Get(Ids::Many(tasks)) | Action::Get2(Ids::Many(tasks)) => {
+            poll::many(proxy, question(None), &tasks).await
+        }
+        Action::Get2(Ids::One(task)) => poll::with_price(proxy, question(None), &task).await,
+        Action::GetBalance | Action::ThreadsInfo if pass_through => forward(proxy, call, identity, headers).await,
+        Action::GetBalance => account_call(proxy, identity, Operation::Balance, form),
+        Action::ThreadsInfo => account_call(proxy, identity, Operation::Threads, form),
+        Action::ReportGood(task) => report(proxy, (call, &task), identity, (Report::Good, headers)).await,
+        Action::ReportBad(task) => report(proxy, (call, &task), identity, (Report::Bad, headers)).await,
+    }
+}
+
+/// `getbalance` and `threadsinfo`, from the tenant's own figures.
+fn account_call(proxy: &Proxy, identity: Identity, operation: Operation, form: Form) -> Outgoing {
+    if let Some(rejection) = proxy.gate.expired(identity) {
+        let rejections = proxy.gate.rejection_form(identity);
+        return Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false));
+    }
+    let reply = if operation == Operation::Balance {
+        refuse::balance(form, proxy.gate.balance_info(identity))
+    } else {
+        let (threads, working) = proxy.gate.threads_info(identity);
+        refuse::threads(threads, working)
+    };
+    Outgoing::own(operation, reply)
+}
+
+/// `reportgood` and `reportbad`: forwarded for the owner's tasks, and counted when recorded.
+async fn report(
+    proxy: &Proxy,
+    (call, task): (&Call, &TaskId),
+    identity: Identity,
+    (report, headers): (Report, &HeaderMap),
+) -> Outgoing {
+    let owned = proxy.gate.owns(identity, task);
+    if owned.is_none() && !proxy.gate.policy().pass_through {
+        return Outgoing::own(Operation::Report, refuse::wrong_id(call.form()));
+    }
+    let outgoing = forward(proxy, call, identity, headers).await;
+    let recorded = crate::wire::answer::reported(&outgoing.body) == crate::wire::answer::Reported::Recorded;
+    if let Some(captcha_type) = owned.filter(|_| recorded) {
+        proxy.gate.metrics().reported(captcha_type, report);
+    }
+    outgoing
+}
+
+/// Forwards a call that belongs to no solve, and passes on what comes back.
+async fn forward(proxy: &Proxy, call: &Call, identity: Identity, headers: &HeaderMap) -> Outgoing {
+    let operation = operation(call);
+    let account = proxy.gate.account_name(identity);
+    let upstream = call.upstream(proxy.account_key(&account).as_ref());
+    let started = proxy.clock.mono();
+    let timeout = proxy.config.load().upstream.poll_timeout;
+    let way = proxy.upstream.load_full();
+    let kind = (super::upstream::Kind::Poll, timeout);
+    let answered = way.send("res.php", upstream, source::forwarded(headers), kind).await;
+    let took = proxy.clock.mono().since(started);
+    match answered {
+        Ok(answered) if answered.status < 500 => {
+            let label = crate::record::metrics::UpstreamResult::Ok;
+            proxy.gate.metrics().upstream_asked(&account, operation, label, took);
+            let answer = super::reply::answer(call.form(), answered.status, &answered);
+            Outgoing::pass_on(operation, &answer).after(took)
+        }
+        Ok(_) => proxy.server_error(operation, call.form()).after(took),
+        Err(error) => {
+            proxy.gate.metrics().upstream_asked(&account, operation, error.label(), took);
+            proxy.server_error(operation, call.form()).after(took)
+        }
+    }
+}
+
+impl Proxy {
+    fn refuse_malformed(&self, operation: Operation, malformed: &Malformed, form: Form) -> Outgoing {
+        self.gate.metrics().rejected(None, Reason::Malformed);
+        let rejections = self.config.load().defaults.rejections;
+        Outgoing::own(operation, refuse::malformed(malformed, form, rejections))
+    }
+
+    fn refuse_unread(&self, operation: Operation, unread: Unread, form: Form) -> Outgoing {
+        let (reason, text) = match unread {
+            Unread::TooLarge => (Reason::TooLarge, "the body is larger than 16 MiB"),
+            Unread::TooSlow => (Reason::Malformed, "the body did not come in within 30 s"),
+            Unread::BrokenOff => (Reason::Malformed, "the body broke off before its end"),
+        };
+        self.gate.metrics().rejected(None, reason);
+        let rejections = self.config.load().defaults.rejections;
+        let rejection = Rejection { reason, text: text.to_owned(), retry_after: None, verdict: None };
+        Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
+    }
+}

@@ -1,0 +1,113 @@
+//! Connections of clients: accepted, bounded, served over HTTP/1.1, drained at shutdown.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::flush::{Due, Flushing};
+use super::{Proxy, handler};
+
+/// Time for a request's head to come in; also how long a connection may idle.
+const HEAD_WAIT: Duration = Duration::from_secs(60);
+/// Time for a TLS handshake.
+const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+/// Room for a request's head: the longest real one is a GET with a sitekey, a page and cookies.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// What all listeners of a process share.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    connections: Arc<Semaphore>,
+}
+
+impl Limits {
+    /// At most `connections` at once; beyond that, new ones are closed at once.
+    pub fn new(connections: usize) -> Self {
+        Self { connections: Arc::new(Semaphore::new(connections)) }
+    }
+}
+
+/// Serves until `stop`; connections then finish the request they are at.
+pub async fn serve(
+    proxy: Arc<Proxy>,
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let tls = tls.map(TlsAcceptor::from);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: give connections a moment to end.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = limits.connections.clone().try_acquire_owned() else { continue };
+        let connection = Connection { proxy: proxy.clone(), peer: peer.ip(), stop: stop.clone(), _permit: permit };
+        proxy.tasks.spawn(connection.accept(stream, tls.clone()));
+    }
+}
+
+struct Connection {
+    proxy: Arc<Proxy>,
+    peer: IpAddr,
+    stop: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn accept(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else { return self.run(stream).await };
+        match tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.run(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let due = Due::default();
+        let io = TokioIo::new(Flushing::new(stream, due.clone()));
+        let service = service_fn(|request| {
+            let answered = handler::handle(self.proxy.clone(), self.peer, due.clone(), request);
+            async move { Ok::<_, Infallible>(answered.await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WAIT)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .half_close(true)
+            .serve_connection(io, service);
+        tokio::pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, "a connection broke off");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The request path: listener, handler, submissions, polls, the way to the provider.
+
+mod flush;
+mod handler;
+mod listener;
+mod poll;
+mod reply;
+mod source;
+mod submit;
+mod upstream;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_util::task::TaskTracker;
+
+use self::upstream::Upstream;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::engine::{Asker, Due, PollResult};
+use crate::domain::ids::Name;
+use crate::gate::Gate;
+use crate::wire::secret::Secret;
+
+pub use self::listener::{Limits, serve};
+pub use self::upstream::Target;
+
+/// Everything that serves a request.
+#[derive(Debug)]
+pub struct Proxy {
+    gate: Arc<Gate>,
+    clock: Clock,
+    config: ArcSwap<Config>,
+    upstream: ArcSwap<Upstream>,
+    tasks: TaskTracker,
+}
+
+impl Proxy {
+    /// A proxy to `target`. Work that must outlive its client runs on `tasks`.
+    pub fn new(gate: Arc<Gate>, clock: Clock, config: Arc<Config>, target: Target, tasks: TaskTracker) -> Self {
+        let upstream = Upstream::new(target, clock, tasks.clone());
+        Self { gate, clock, config: ArcSwap::new(config), upstream: ArcSwap::from_pointee(upstream), tasks }
+    }
+
+    /// Puts a new config in force; connections to the provider are made anew.
+    pub fn reconfigure(&self, config: Arc<Config>, target: Target) {
+        self.upstream.store(Arc::new(Upstream::new(target, self.clock, self.tasks.clone())));
+        self.config.store(config);
+    }
+
+    /// Asks the provider about a task that nobody polls.
+    pub async fn watch(&self, due: Due) {
+        let Some(key) = self.account_key(&due.account) else { return self.gate.poll_dropped(due.solve) };
+        let under_way = UnderWay { gate: &self.gate, solve: due.solve, finished: false };
+        let outgoing = crate::wire::request::poll(&due.task, &key, due.form);
+        let asked = poll::ask(self, (&due.account, due.form), outgoing, http::HeaderMap::new()).await;
+        // Nobody waits for the answer, so nothing has to be durable before it.
+        let (_, pending) = under_way.finish(Asker::Watcher, asked.result);
+        drop(pending);
+    }
+
+    fn account_key(&self, account: &Name) -> Option<Secret> {
+        self.config.load().account_keys.get(account).cloned()
+    }
+}
+
+/// A poll under way: unless it is finished, the engine is told that it came to no end.
+struct UnderWay<'a> {
+    gate: &'a Gate,
+    solve: crate::domain::ids::SolveId,
+    finished: bool,
+}
+
+impl UnderWay<'_> {
+    fn finish(mut self, asker: Asker, result: PollResult) -> (crate::domain::engine::AnswerTo, crate::gate::Pending) {
+        self.finished = true;
+        self.gate.polled(self.solve, asker, result)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.gate.poll_dropped(self.solve);
+        }
+    }
+}

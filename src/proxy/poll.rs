@@ -1,0 +1,207 @@
+//! Polls: one task's answer from the provider or from memory, and several joined.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use super::flush::Receipt;
+use super::reply::{self, Outgoing};
+use super::upstream::{Answered, Kind, UpstreamError};
+use super::{Proxy, UnderWay};
+use crate::domain::account::AccountReport;
+use crate::domain::engine::{AnswerTo, Asker, PollDecision, PollResult};
+use crate::domain::ids::{Name, SolveId, TaskId};
+use crate::domain::outcome::Outcome;
+use crate::domain::solve::{Answer, Form, Identity};
+use crate::gate::Pending;
+use crate::record::metrics::{Operation, UpstreamResult};
+use crate::wire::answer::{self, Polled};
+use crate::wire::refuse;
+use crate::wire::request::{self, Call};
+
+/// The provider's answer to a poll, classified.
+pub(super) struct Asked {
+    pub(super) result: PollResult,
+    /// What it said, to be passed on if the engine says so.
+    answer: Option<Arc<Answer>>,
+    took: Duration,
+}
+
+/// One poll of a client: the call itself for `get`, so that it goes on as it came; `None` where the
+/// sidecar words the question (`get2`, `ids=`).
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub(super) identity: Identity,
+    pub(super) form: Form,
+    pub(super) call: Option<&'a Call>,
+    pub(super) headers: &'a HeaderMap,
+}
+
+/// Answers a poll for one task.
+pub(super) async fn one(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
+    let Question { identity, form, .. } = question;
+    let (decision, pending) = proxy.gate.poll(identity, task, form);
+    let own = |reply| Outgoing::own(Operation::Poll, reply);
+    match decision {
+        PollDecision::WrongId => own(refuse::wrong_id(form)),
+        PollDecision::NotReady => own(refuse::not_ready(form)),
+        PollDecision::GiveUp => own(refuse::unsolvable(form)),
+        PollDecision::Untracked => untracked(proxy, question, task).await,
+        PollDecision::Memory { solve, answer, durable } => {
+            let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
+            proxy.gate.ready(pending).await;
+            Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
+        }
+        PollDecision::Forward { solve, account } => forward(proxy, question, task, (solve, &account)).await,
+    }
+}
+
+/// Answers `ids=1,2,3`: each task on its own, the answers joined by `|` in the order asked.
+pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
+    let answers = futures_util::future::join_all(tasks.iter().map(|task| one(proxy, question, task))).await;
+    let mut joined = Vec::new();
+    let mut receipts = Vec::new();
+    let mut upstream = Duration::ZERO;
+    for (place, answered) in answers.into_iter().enumerate() {
+        if place > 0 {
+            joined.push(b'|');
+        }
+        joined.extend_from_slice(answer::answer_text(&answered.body).as_bytes());
+        receipts.extend(answered.receipts);
+        upstream = upstream.max(answered.upstream);
+    }
+    let text = String::from_utf8_lossy(&joined);
+    let mut outgoing = Outgoing::own(Operation::Poll, refuse::joined(question.form, &text)).after(upstream);
+    outgoing.receipts = receipts;
+    outgoing
+}
+
+/// Answers `get2`: the answer of `get` and what it cost the asker.
+pub(super) async fn with_price(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
+    let mut outgoing = one(proxy, question, task).await;
+    if let Some(price) = proxy.gate.price(question.identity, task) {
+        outgoing.body = answer::add_price(&outgoing.body, question.form, price);
+    }
+    outgoing
+}
+
+async fn forward(
+    proxy: &Proxy,
+    question: Question<'_>,
+    task: &TaskId,
+    (solve, account): (SolveId, &Name),
+) -> Outgoing {
+    let form = question.form;
+    let under_way = UnderWay { gate: &proxy.gate, solve, finished: false };
+    let outgoing = words(proxy, question, task, account);
+    let asked = ask(proxy, (account, form), outgoing, super::source::forwarded(question.headers)).await;
+    let (to_client, pending) = under_way.finish(Asker::Client, asked.result);
+    let reply = match (to_client, &asked.answer) {
+        (AnswerTo::PassOn { offered: true }, Some(answer)) => {
+            let receipt = Receipt::new(&proxy.gate, solve);
+            proxy.gate.ready(pending).await;
+            Outgoing::pass_on(Operation::Poll, answer).with_receipt(Some(receipt))
+        }
+        (AnswerTo::PassOn { .. }, Some(answer)) => {
+            settled(pending);
+            Outgoing::pass_on(Operation::Poll, answer)
+        }
+        (AnswerTo::GiveUp, _) => Outgoing::own(Operation::Poll, refuse::unsolvable(form)),
+        (AnswerTo::NotReady | AnswerTo::PassOn { .. }, _) => Outgoing::own(Operation::Poll, refuse::not_ready(form)),
+    };
+    reply.after(asked.took)
+}
+
+/// Nothing has to be durable before a failure is passed on: it costs nobody anything.
+fn settled(pending: Pending) {
+    drop(pending);
+}
+
+/// A task from before this process, in pass-through: the provider's answer as it is.
+async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
+    let account = proxy.gate.account_name(question.identity);
+    let outgoing = words(proxy, question, task, &account);
+    let timeout = proxy.config.load().upstream.poll_timeout;
+    let headers = super::source::forwarded(question.headers);
+    match proxy.upstream.load().send("res.php", outgoing, headers, (Kind::Poll, timeout)).await {
+        Ok(answered) => Outgoing::pass_on(Operation::Poll, &reply::answer(question.form, answered.status, &answered)),
+        Err(_) => Outgoing::own(Operation::Poll, refuse::not_ready(question.form)),
+    }
+}
+
+fn words(proxy: &Proxy, question: Question<'_>, task: &TaskId, account: &Name) -> request::Upstream {
+    let key = proxy.account_key(account);
+    match (question.call, &key) {
+        (Some(call), key) => call.upstream(key.as_ref()),
+        (None, Some(key)) => request::poll(task, key, question.form),
+        (None, None) => request::poll(task, &crate::wire::secret::Secret::new(""), question.form),
+    }
+}
+
+/// Asks the provider about one task.
+pub(super) async fn ask(
+    proxy: &Proxy,
+    (account, form): (&Name, Form),
+    outgoing: request::Upstream,
+    headers: HeaderMap,
+) -> Asked {
+    let started = proxy.clock.mono();
+    let timeout = proxy.config.load().upstream.poll_timeout;
+    let upstream = proxy.upstream.load_full();
+    let answered = upstream.send("res.php", outgoing, headers, (Kind::Poll, timeout)).await;
+    let took = proxy.clock.mono().since(started);
+    let (result, answer, label) = match answered {
+        Ok(answered) => classify(proxy, (account, form), &answered),
+        Err(error) => (PollResult::Trouble, None, error.label()),
+    };
+    let reachable = !matches!(label, UpstreamResult::HttpError | UpstreamResult::Timeout | UpstreamResult::ConnectError);
+    proxy.gate.observe_upstream(reachable);
+    proxy.gate.metrics().upstream_asked(account, Operation::Poll, label, took);
+    if let PollResult::Trouble = result {
+        tracing::debug!(%account, result = label.label(), "a poll brought no answer");
+    }
+    Asked { result, answer, took }
+}
+
+fn classify(proxy: &Proxy, (account, form): (&Name, Form), answered: &Answered) -> (PollResult, Option<Arc<Answer>>, UpstreamResult) {
+    let policy = proxy.gate.policy();
+    let polled = answer::polled(answered.status, &answered.body, &policy.error_classes);
+    // Whatever status the provider put on a readable answer: clients that poll read 200 only.
+    let answer = Arc::new(reply::answer(form, 200, answered));
+    match polled {
+        Polled::Pending => (PollResult::Pending, Some(answer), UpstreamResult::Ok),
+        Polled::Solved => (PollResult::Solved(answer.clone()), Some(answer), UpstreamResult::Ok),
+        Polled::Failed { code, outcome } => {
+            (PollResult::Failed(answer.clone(), outcome, code), Some(answer), UpstreamResult::ApiError)
+        }
+        Polled::ProxyTrouble { code } => (PollResult::ProxyTrouble(code), Some(answer), UpstreamResult::ApiError),
+        Polled::Trouble { outcome: Outcome::AccountError, .. } => {
+            proxy.key_refused(account);
+            (PollResult::Trouble, None, UpstreamResult::ApiError)
+        }
+        Polled::Trouble { code, .. } if code.starts_with("ERROR") => (PollResult::Trouble, None, UpstreamResult::ApiError),
+        Polled::Trouble { .. } => (PollResult::Trouble, None, UpstreamResult::HttpError),
+    }
+}
+
+impl Proxy {
+    /// A refused key is left alone for a while: asking on would get the address banned.
+    pub(super) fn key_refused(&self, account: &Name) {
+        if !self.gate.policy().pass_through {
+            tracing::error!(%account, "the provider refuses this account's key; it is left alone for 5 minutes");
+            self.gate.observe_account(account, AccountReport::KeyRefused);
+        }
+    }
+}
+
+impl UpstreamError {
+    /// The metric label.
+    pub(super) const fn label(self) -> UpstreamResult {
+        match self {
+            Self::Connect => UpstreamResult::ConnectError,
+            Self::Broken => UpstreamResult::HttpError,
+            Self::Timeout => UpstreamResult::Timeout,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What goes back to the client.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+use super::flush::{Answered, Due, Receipt};
+use crate::domain::solve::{Answer, Form};
+use crate::record::metrics::Operation;
+use crate::wire::refuse;
+
+const REASON: HeaderName = HeaderName::from_static("x-solvegate-reason");
+
+/// An answer on its way out.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub(super) status: StatusCode,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) body: Bytes,
+    /// Solves that count as delivered once this is flushed.
+    pub(super) receipts: Vec<Receipt>,
+    /// Time spent waiting for the provider.
+    pub(super) upstream: Duration,
+    pub(super) operation: Operation,
+    own: Option<Box<refuse::Reply>>,
+}
+
+impl Outgoing {
+    /// An answer of the sidecar's own.
+    pub(super) fn own(operation: Operation, reply: refuse::Reply) -> Self {
+        Self {
+            status: reply.status,
+            content_type: Some(HeaderValue::from_static(reply.content_type)),
+            body: reply.body.clone(),
+            receipts: Vec::new(),
+            upstream: Duration::ZERO,
+            operation,
+            own: Some(Box::new(reply)),
+        }
+    }
+
+    /// The provider's answer, byte for byte.
+    pub(super) fn pass_on(operation: Operation, answer: &Answer) -> Self {
+        Self {
+            status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
+            content_type: answer.content_type.as_deref().and_then(|value| HeaderValue::from_bytes(value).ok()),
+            body: answer.body.clone(),
+            receipts: Vec::new(),
+            upstream: Duration::ZERO,
+            operation,
+            own: None,
+        }
+    }
+
+    /// The same with the receipt that its flushing makes good.
+    pub(super) fn with_receipt(mut self, receipt: Option<Receipt>) -> Self {
+        self.receipts.extend(receipt);
+        self
+    }
+
+    /// The same with the time that the provider took.
+    pub(super) fn after(mut self, upstream: Duration) -> Self {
+        self.upstream = upstream;
+        self
+    }
+
+    pub(super) fn into_response(self, due: &Due, allow_origin: bool) -> Response<Answered> {
+        let mut response = Response::new(Answered::new(self.body, self.receipts, due.clone()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        if let Some(content_type) = self.content_type {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+        if allow_origin {
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
+        if let Some(own) = self.own {
+            if let Some(reason) = own.reason {
+                headers.insert(REASON, HeaderValue::from_static(reason.label()));
+            }
+            if let Some(wait) = own.retry_after {
+                headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+            }
+        }
+        response
+    }
+}
+
+/// `Retry-After` counts whole seconds: rounded up, at least one.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// The provider's answer as it is kept and passed on. `status` is what the client is shown.
+pub(super) fn answer(form: Form, status: u16, answered: &super::upstream::Answered) -> Answer {
+    Answer {
+        form,
+        status,
+        content_type: answered.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().into()),
+        body: answered.body.clone(),
+    }
+}

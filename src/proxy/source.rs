@@ -1,0 +1,146 @@
+//! Where a request really comes from, and which of its headers go on.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::{self, HeaderName};
+use ipnet::IpNet;
+
+use crate::config::LogUrls;
+
+/// The client's address: the peer's, or, behind trusted proxies, the last address of
+/// `X-Forwarded-For` that is not one of theirs.
+pub(super) fn source_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
+    let mut source = peer.to_canonical();
+    if trusted.is_empty() || !is_trusted(source) {
+        return source;
+    }
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    let hops = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
+    for hop in hops {
+        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
+        source = ip.to_canonical();
+        if !is_trusted(source) {
+            break;
+        }
+    }
+    source
+}
+
+/// The headers that go to the provider: the client's, less those that speak of this connection, of
+/// the client's credentials or of encodings that the sidecar could not read.
+pub(super) fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    let mut forwarded = HeaderMap::with_capacity(headers.len());
+    let named: Vec<HeaderName> = connection_options(headers);
+    for (name, value) in headers {
+        if !is_dropped(name) && !named.contains(name) {
+            forwarded.append(name.clone(), value.clone());
+        }
+    }
+    forwarded
+}
+
+fn is_dropped(name: &HeaderName) -> bool {
+    const DROPPED: [HeaderName; 16] = [
+        header::HOST,
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::EXPECT,
+        header::ACCEPT_ENCODING,
+        header::CONTENT_ENCODING,
+        header::AUTHORIZATION,
+        header::PROXY_AUTHORIZATION,
+        header::COOKIE,
+        header::REFERER,
+        header::FORWARDED,
+    ];
+    DROPPED.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") || name.as_str().starts_with("x-forwarded-")
+}
+
+fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+}
+
+/// What is kept of a page's URL: a URL may hold personal data, so by default its host alone.
+pub(super) fn page(url: &str, keep: LogUrls) -> Option<Box<str>> {
+    const PAGE_BYTES_MAX: usize = 512;
+    match keep {
+        LogUrls::None => None,
+        LogUrls::Whole => {
+            let end = (0..=url.len().min(PAGE_BYTES_MAX)).rev().find(|end| url.is_char_boundary(*end))?;
+            Some(url[..end].into())
+        }
+        LogUrls::Host => {
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            let authority = rest.split(['/', '?', '#']).next()?;
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            (!host.is_empty() && host.len() <= 255).then(|| host.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in forwarded {
+            headers.append("x-forwarded-for", line.parse().unwrap());
+        }
+        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        source_ip(peer.parse().unwrap(), &headers, &trusted).to_string()
+    }
+
+    #[test]
+    fn forwarded_addresses_count_only_from_trusted_proxies() {
+        let lan = &["10.0.0.0/8"][..];
+        assert_eq!(source("192.0.2.1", &["198.51.100.7"], &[]), "192.0.2.1");
+        assert_eq!(source("192.0.2.1", &["198.51.100.7"], lan), "192.0.2.1");
+        assert_eq!(source("10.0.0.1", &["198.51.100.7"], lan), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["203.0.113.9, 198.51.100.7, 10.0.0.2"], lan), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["203.0.113.9", "198.51.100.7"], lan), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["203.0.113.9, junk"], lan), "10.0.0.1");
+        assert_eq!(source("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], lan), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &[], lan), "10.0.0.1");
+    }
+
+    #[test]
+    fn headers_of_the_connection_and_credentials_stay_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("host", "sidecar"),
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("accept-encoding", "gzip"),
+            ("authorization", "Basic x"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("user-agent", "python"),
+            ("x-custom", "kept"),
+        ] {
+            headers.append(HeaderName::from_static(name), value.parse().unwrap());
+        }
+
+        let forwarded = forwarded(&headers);
+
+        let names: Vec<&str> = forwarded.keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["user-agent", "x-custom"]);
+    }
+
+    #[test]
+    fn of_a_page_only_the_host_is_kept_unless_asked() {
+        let url = "https://user:pw@shop.example:8443/login?session=1";
+        assert_eq!(page(url, LogUrls::Host).as_deref(), Some("shop.example:8443"));
+        assert_eq!(page("shop.example/login", LogUrls::Host).as_deref(), Some("shop.example"));
+        assert_eq!(page(url, LogUrls::Whole).as_deref(), Some(url));
+        assert_eq!(page(url, LogUrls::None), None);
+        assert_eq!(page(&"é".repeat(400), LogUrls::Whole).unwrap().len(), 512);
+    }
+}

@@ -1,0 +1,238 @@
+//! Submissions: admitted, forwarded once, bound before the client sees the id. What was admitted
+//! outlives its client, so forwarding runs on a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::sync::oneshot;
+
+use super::Proxy;
+use super::flush::Receipt;
+use super::reply::{self, Outgoing};
+use super::upstream::{Answered, Kind, UpstreamError};
+use crate::domain::engine::{Admitted, Decision};
+use crate::domain::ids::{SolveId, TaskId};
+use crate::domain::outcome::Outcome;
+use crate::domain::rejection::{Reason, Rejection, Verdict};
+use crate::domain::solve::{Form, Identity, Submission};
+use crate::gate::{Bound, Gate};
+use crate::record::metrics::{Operation, UpstreamResult};
+use crate::wire::answer::{self, Polled, Submitted};
+use crate::wire::refuse;
+use crate::wire::request::Call;
+use crate::wire::route::Endpoint;
+
+/// How long the provider's word on a submission is waited for after its client was answered.
+const LATE_ANSWER: Duration = Duration::from_mins(1);
+
+/// Answers `in.php` and `solve.php`.
+pub(super) async fn submit(proxy: &Arc<Proxy>, call: Call, from: (Identity, Submission), headers: HeaderMap) -> Outgoing {
+    let (identity, submission) = from;
+    let (form, endpoint) = (call.form(), call.endpoint());
+    let operation = if endpoint == Endpoint::Solve { Operation::Solve } else { Operation::Submit };
+    let admitted = match proxy.gate.admit(submission) {
+        Decision::Admit(admitted) => admitted,
+        Decision::Reject { rejection, asks_threads } => {
+            let rejections = proxy.gate.rejection_form(identity);
+            return Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, asks_threads));
+        }
+    };
+    let solve = admitted.solve;
+    let (answer, answered) = oneshot::channel();
+    let forwarding = Forwarding { proxy: proxy.clone(), call, identity, admitted, operation };
+    proxy.tasks.spawn(async move {
+        // The client may be gone; then the answer is dropped, and with it the receipt of a delivery.
+        let _ = answer.send(forwarding.run(headers).await);
+    });
+    let patience = match endpoint {
+        Endpoint::Solve => Duration::MAX,
+        Endpoint::In | Endpoint::Res => proxy.config.load().upstream.submit_timeout,
+    };
+    match tokio::time::timeout(patience, answered).await {
+        Ok(Ok(outgoing)) => outgoing,
+        Ok(Err(_)) => proxy.server_error(operation, form),
+        Err(_) => {
+            proxy.gate.answered_without_provider(solve);
+            proxy.gate.observe_upstream(false);
+            proxy.server_error(operation, form).after(patience)
+        }
+    }
+}
+
+/// A submission on its way to the provider.
+struct Forwarding {
+    proxy: Arc<Proxy>,
+    call: Call,
+    identity: Identity,
+    admitted: Admitted,
+    operation: Operation,
+}
+
+/// An admitted solve whose end is not known yet: when it is dropped (a panic), slot and hold go free.
+struct Unsettled<'a> {
+    gate: &'a Gate,
+    solve: SolveId,
+    ended: bool,
+}
+
+impl Unsettled<'_> {
+    fn failed(mut self, outcome: Outcome, code: &str) {
+        self.ended = true;
+        self.gate.submit_failed(self.solve, outcome, code);
+    }
+
+    fn bound(mut self) {
+        self.ended = true;
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.gate.submit_failed(self.solve, Outcome::ProviderError, "ABORTED");
+        }
+    }
+}
+
+impl Forwarding {
+    async fn run(self, headers: HeaderMap) -> Outgoing {
+        let unsettled = Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
+        let key = self.proxy.account_key(&self.admitted.account);
+        let outgoing = self.call.upstream(key.as_ref());
+        let (script, timeout) = match self.call.endpoint() {
+            Endpoint::Solve => ("solve.php", self.admitted.deadline),
+            Endpoint::In | Endpoint::Res => ("in.php", LATE_ANSWER),
+        };
+        let started = self.proxy.clock.mono();
+        let upstream = self.proxy.upstream.load_full();
+        let answered = upstream.send(script, outgoing, headers, (Kind::Submit, timeout)).await;
+        let took = self.proxy.clock.mono().since(started);
+        let (outgoing, label) = match answered {
+            Ok(answered) if self.operation == Operation::Solve => self.solved_now(&answered, unsettled).await,
+            Ok(answered) => self.submitted(&answered, unsettled).await,
+            Err(error) => (self.lost(error, unsettled), error.label()),
+        };
+        let metrics = self.proxy.gate.metrics();
+        metrics.upstream_asked(&self.admitted.account, self.operation, label, took);
+        outgoing.after(took)
+    }
+
+    async fn submitted(&self, answered: &Answered, unsettled: Unsettled<'_>) -> (Outgoing, UpstreamResult) {
+        let classes = &self.proxy.gate.policy().error_classes;
+        match answer::submitted(answered.status, &answered.body, classes) {
+            Submitted::Accepted(task) => (self.bind(answered, &task, unsettled).await, UpstreamResult::Ok),
+            Submitted::Refused { code, outcome } => {
+                (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
+            }
+            Submitted::Broken { what } => {
+                tracing::warn!(account = %self.admitted.account, what, "the provider's answer to a submission is unreadable");
+                self.proxy.gate.observe_upstream(false);
+                unsettled.failed(Outcome::ProviderError, "MALFORMED");
+                (self.proxy.server_error(self.operation, self.call.form()), UpstreamResult::HttpError)
+            }
+        }
+    }
+
+    async fn bind(&self, answered: &Answered, task: &TaskId, unsettled: Unsettled<'_>) -> Outgoing {
+        self.proxy.gate.observe_upstream(true);
+        unsettled.bound();
+        match self.proxy.gate.bind(self.admitted.solve, task).await {
+            Bound::Durable => self.pass_on(answered),
+            Bound::Duplicate => {
+                tracing::error!(account = %self.admitted.account, "the provider gave a task id that it gave before");
+                self.proxy.server_error(self.operation, self.call.form())
+            }
+            Bound::Unrecorded => self.proxy.server_error(self.operation, self.call.form()),
+        }
+    }
+
+    async fn solved_now(&self, answered: &Answered, unsettled: Unsettled<'_>) -> (Outgoing, UpstreamResult) {
+        let form = self.call.form();
+        let classes = &self.proxy.gate.policy().error_classes;
+        match answer::solved_now(answered.status, &answered.body, classes) {
+            Polled::Solved => {
+                self.proxy.gate.observe_upstream(true);
+                unsettled.bound();
+                let answer = Arc::new(reply::answer(form, answered.status, answered));
+                let pending = self.proxy.gate.solved_at_once(self.admitted.solve, answer);
+                let receipt = Receipt::new(&self.proxy.gate, self.admitted.solve);
+                self.proxy.gate.ready(pending).await;
+                (self.pass_on(answered).with_receipt(Some(receipt)), UpstreamResult::Ok)
+            }
+            Polled::Failed { code, outcome } => {
+                (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
+            }
+            Polled::ProxyTrouble { code } => {
+                (self.refused(answered, (&code, Outcome::ClientError), unsettled), UpstreamResult::ApiError)
+            }
+            Polled::Trouble { code, outcome } if code.starts_with("ERROR") => {
+                (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
+            }
+            Polled::Pending | Polled::Trouble { .. } => {
+                self.proxy.gate.observe_upstream(false);
+                unsettled.failed(Outcome::ProviderError, "MALFORMED");
+                (self.proxy.server_error(self.operation, form), UpstreamResult::HttpError)
+            }
+        }
+    }
+
+    /// The provider said no. What it says of the operator's account stays here.
+    fn refused(&self, answered: &Answered, (code, outcome): (&str, Outcome), unsettled: Unsettled<'_>) -> Outgoing {
+        let gate = &self.proxy.gate;
+        gate.observe_upstream(true);
+        unsettled.failed(outcome, code);
+        if outcome == Outcome::AccountError && !gate.policy().pass_through {
+            self.proxy.key_refused(&self.admitted.account);
+            gate.rejected(self.identity, Reason::AccountUnavailable);
+            let rejection = Rejection {
+                reason: Reason::AccountUnavailable,
+                text: "the provider account cannot solve at present; its operator has to look at it".to_owned(),
+                retry_after: None,
+                verdict: Some(Verdict::Spent),
+            };
+            gate.refused_upstream(self.identity);
+            let rejections = gate.rejection_form(self.identity);
+            return Outgoing::own(self.operation, refuse::rejection(&rejection, self.call.form(), rejections, false));
+        }
+        if outcome == Outcome::Capacity {
+            gate.refused_upstream(self.identity);
+        }
+        self.pass_on(answered)
+    }
+
+    fn lost(&self, error: UpstreamError, unsettled: Unsettled<'_>) -> Outgoing {
+        self.proxy.gate.observe_upstream(false);
+        let form = self.call.form();
+        tracing::warn!(account = %self.admitted.account, %error, "a submission was lost");
+        match (error, self.operation) {
+            (UpstreamError::Timeout, Operation::Solve) => {
+                unsettled.failed(Outcome::Timeout, "DEADLINE");
+                return Outgoing::own(self.operation, refuse::unsolvable(form));
+            }
+            (UpstreamError::Connect, _) => unsettled.failed(Outcome::ProviderError, "CONNECT"),
+            (UpstreamError::Broken, _) => unsettled.failed(Outcome::ProviderError, "BROKEN_OFF"),
+            (UpstreamError::Timeout, _) => unsettled.failed(Outcome::ProviderError, "TIMEOUT"),
+        }
+        self.proxy.server_error(self.operation, form)
+    }
+
+    fn pass_on(&self, answered: &Answered) -> Outgoing {
+        let answer = reply::answer(self.call.form(), answered.status, answered);
+        Outgoing::pass_on(self.operation, &answer)
+    }
+}
+
+impl Proxy {
+    /// The provider failed a submission: the code that clients know to try again after.
+    pub(super) fn server_error(&self, operation: Operation, form: Form) -> Outgoing {
+        let rejection = Rejection {
+            reason: Reason::UpstreamUnavailable,
+            text: "the provider did not take the solve; try again in a few seconds".to_owned(),
+            retry_after: Some(Duration::from_secs(5)),
+            verdict: None,
+        };
+        let rejections = self.config.load().defaults.rejections;
+        Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
+    }
+}

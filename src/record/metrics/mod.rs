@@ -1,0 +1,428 @@
+//! What Prometheus is told: every metric's name, labels and help stand in this folder only.
+
+mod money;
+mod scrape;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use self::money::{Scaled, ScaledCounters};
+use self::scrape::Gauges;
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::engine::Snapshot;
+use crate::domain::journal::{SettleRecord, SolveRecord, Write};
+use crate::domain::outcome::{Outcome, SliEvent};
+use crate::domain::policy::Policy;
+use crate::domain::rejection::Reason;
+
+pub use self::scrape::StoreFigures;
+
+/// Tenants with series of their own; the rest share `other`.
+const TENANT_LABELS_MAX: usize = 1_000;
+/// The media type that Prometheus 2 and 3 both accept.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every metric. Cheap to share; each method is one thing that happens.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    solves: IntCounterVec,
+    solve_duration: HistogramVec,
+    undelivered: IntCounterVec,
+    slo_events: IntCounterVec,
+    rejections: IntCounterVec,
+    reports: IntCounterVec,
+    cost: ScaledCounters,
+    tenant_cost: ScaledCounters,
+    tenant_thread_seconds: ScaledCounters,
+    tenant_solves: IntCounterVec,
+    tenant_rejections: IntCounterVec,
+    tenant_overflow: IntCounter,
+    upstream_requests: IntCounterVec,
+    upstream_duration: HistogramVec,
+    polls_upstream: IntCounter,
+    polls_memory: IntCounter,
+    http_requests: IntCounterVec,
+    http_duration: HistogramVec,
+    overhead: [Histogram; Operation::ALL.len()],
+    reload_successful: IntGauge,
+    reload_at: IntGauge,
+    gauges: Gauges,
+    tenants: parking_lot::RwLock<std::collections::BTreeSet<Arc<str>>>,
+}
+
+/// What a request is for, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the labels explain them")]
+pub enum Operation {
+    Submit,
+    Poll,
+    Solve,
+    Report,
+    Balance,
+    Threads,
+    Other,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 7] =
+        [Self::Submit, Self::Poll, Self::Solve, Self::Report, Self::Balance, Self::Threads, Self::Other];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Poll => "poll",
+            Self::Solve => "solve",
+            Self::Report => "report",
+            Self::Balance => "balance",
+            Self::Threads => "threads",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// How a request to the provider went, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the labels explain them")]
+pub enum UpstreamResult {
+    Ok,
+    ApiError,
+    HttpError,
+    Timeout,
+    ConnectError,
+}
+
+impl UpstreamResult {
+    const ALL: [Self; 5] = [Self::Ok, Self::ApiError, Self::HttpError, Self::Timeout, Self::ConnectError];
+
+    /// The label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::ApiError => "api_error",
+            Self::HttpError => "http_error",
+            Self::Timeout => "timeout",
+            Self::ConnectError => "connect_error",
+        }
+    }
+}
+
+/// A metric could not be set up: two of one name, or a name that Prometheus refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up metrics")]
+pub struct MetricsError(#[from] prometheus::Error);
+
+const SOLVE_SECONDS: &[f64] = &[1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0];
+const REQUEST_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const OVERHEAD_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
+
+impl Metrics {
+    /// Every metric at zero, and every series that the policy makes known.
+    #[expect(clippy::too_many_lines, reason = "one list, in which every metric stands once")]
+    pub fn new(policy: &Policy) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
+        let histograms = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+            registry.register(Box::new(histograms.clone())).map(|()| histograms)
+        };
+        let polls = counters("solvegate_polls_total", "Polls answered, by where the answer came from.", &["answered_from"])?;
+        let overhead = histograms(
+            "solvegate_proxy_overhead_seconds",
+            "Time a request spent in the sidecar, the provider's time excluded.",
+            &["operation"],
+            OVERHEAD_SECONDS,
+        )?;
+        let metrics = Self {
+            solves: counters("solvegate_solves_total", "Solves ended, by outcome.", &["captcha_type", "outcome"])?,
+            solve_duration: histograms(
+                "solvegate_solve_duration_seconds",
+                "Time from submission to verdict.",
+                &["captcha_type"],
+                SOLVE_SECONDS,
+            )?,
+            undelivered: counters(
+                "solvegate_solves_undelivered_total",
+                "Solves that the provider answered and no client fetched.",
+                &["captcha_type"],
+            )?,
+            slo_events: counters(
+                "solvegate_slo_events_total",
+                "SLI events, good and bad.",
+                &["slo", "captcha_type", "result"],
+            )?,
+            rejections: counters(
+                "solvegate_rejections_total",
+                "Requests refused by the sidecar, or that it would have refused (mode=shadow).",
+                &["reason", "mode"],
+            )?,
+            reports: counters("solvegate_reports_total", "Reports on answers.", &["captcha_type", "report"])?,
+            cost: ScaledCounters::register(
+                &registry,
+                Scaled::Micros,
+                ("solvegate_cost_usd_total", "US dollars charged."),
+                &["account", "captcha_type"],
+            )?,
+            tenant_cost: ScaledCounters::register(
+                &registry,
+                Scaled::Micros,
+                ("solvegate_tenant_cost_usd_total", "US dollars charged to a tenant."),
+                &["tenant"],
+            )?,
+            tenant_thread_seconds: ScaledCounters::register(
+                &registry,
+                Scaled::Millis,
+                ("solvegate_tenant_thread_seconds_total", "Seconds that a tenant's solves held a thread."),
+                &["tenant"],
+            )?,
+            tenant_solves: counters("solvegate_tenant_solves_total", "Solves ended.", &["tenant", "outcome"])?,
+            tenant_rejections: counters(
+                "solvegate_tenant_rejections_total",
+                "Requests of a tenant that were refused.",
+                &["tenant", "reason"],
+            )?,
+            tenant_overflow: counter(
+                &registry,
+                "solvegate_tenant_label_overflow_total",
+                "Times that a tenant beyond the label limit was counted as other.",
+            )?,
+            upstream_requests: counters(
+                "solvegate_upstream_requests_total",
+                "Requests to the provider.",
+                &["account", "operation", "result"],
+            )?,
+            upstream_duration: histograms(
+                "solvegate_upstream_request_duration_seconds",
+                "Time the provider took to answer.",
+                &["account", "operation"],
+                REQUEST_SECONDS,
+            )?,
+            polls_upstream: polls.with_label_values(&["upstream"]),
+            polls_memory: polls.with_label_values(&["memory"]),
+            http_requests: counters("solvegate_http_requests_total", "Requests of clients.", &["operation", "code"])?,
+            http_duration: histograms(
+                "solvegate_http_request_duration_seconds",
+                "Time from a request's head to its answer.",
+                &["operation"],
+                REQUEST_SECONDS,
+            )?,
+            overhead: Operation::ALL.map(|operation| overhead.with_label_values(&[operation.label()])),
+            reload_successful: gauge(
+                &registry,
+                "solvegate_config_last_reload_successful",
+                "Whether the last reload of the config was put in force.",
+            )?,
+            reload_at: gauge(
+                &registry,
+                "solvegate_config_last_reload_success_timestamp_seconds",
+                "When a config was last put in force.",
+            )?,
+            gauges: Gauges::register(&registry)?,
+            tenants: parking_lot::RwLock::default(),
+            registry,
+        };
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics.reconfigure(policy);
+        Ok(metrics)
+    }
+
+    /// Starts every series that the policy makes known at zero: a series born at one hides its first
+    /// increment from `increase()`.
+    pub fn reconfigure(&self, policy: &Policy) {
+        *self.tenants.write() = policy.tenants.keys().take(TENANT_LABELS_MAX).cloned().collect();
+        for captcha_type in CaptchaType::ALL.map(CaptchaType::label) {
+            for outcome in Outcome::ALL {
+                self.solves.with_label_values(&[captcha_type, outcome.label()]);
+            }
+            for result in ["good", "bad"] {
+                self.slo_events.with_label_values(&["success", captcha_type, result]);
+                self.reports.with_label_values(&[captcha_type, result]);
+            }
+            self.solve_duration.with_label_values(&[captcha_type]);
+            self.undelivered.with_label_values(&[captcha_type]);
+        }
+        for (captcha_type, _) in policy.slo.types.iter().filter(|(_, slo)| slo.latency.is_some()) {
+            for result in ["good", "bad"] {
+                self.slo_events.with_label_values(&["latency", captcha_type.label(), result]);
+            }
+        }
+        for reason in Reason::ALL.map(Reason::label) {
+            for mode in ["enforced", "shadow"] {
+                self.rejections.with_label_values(&[reason, mode]);
+            }
+            for tenant in policy.tenants.keys() {
+                self.tenant_rejections.with_label_values(&[&*self.tenant_label(tenant), reason]);
+            }
+        }
+        for tenant in policy.tenants.keys() {
+            let tenant = self.tenant_label(tenant);
+            self.tenant_cost.add(&[&tenant], 0);
+            self.tenant_thread_seconds.add(&[&tenant], 0);
+            for outcome in Outcome::ALL {
+                self.tenant_solves.with_label_values(&[&*tenant, outcome.label()]);
+            }
+        }
+        for account in policy.accounts.keys() {
+            for operation in Operation::ALL {
+                for result in UpstreamResult::ALL {
+                    self.upstream_requests.with_label_values(&[&**account, operation.label(), result.label()]);
+                }
+            }
+            for captcha_type in CaptchaType::ALL {
+                self.cost.add(&[account, captcha_type.label()], 0);
+            }
+        }
+    }
+
+    /// Something was written down.
+    pub fn recorded(&self, write: &Write) {
+        match write {
+            Write::Verdict(record) => self.solve_ended(record),
+            Write::Settle(record) => self.solve_settled(record),
+            Write::Bind(_)
+            | Write::Ready(_)
+            | Write::Offer(..)
+            | Write::Forget(_)
+            | Write::Credit(_)
+            | Write::Prune(_) => {}
+        }
+    }
+
+    fn solve_ended(&self, record: &SolveRecord) {
+        let (captcha_type, outcome) = (record.captcha_type.label(), record.outcome.label());
+        self.solves.with_label_values(&[captcha_type, outcome]).inc();
+        self.solve_duration.with_label_values(&[captcha_type]).observe(record.duration.as_secs_f64());
+        self.tenant_solves.with_label_values(&[&*self.tenant_label(&record.tenant), outcome]).inc();
+        for (slo, event) in [("success", record.success_event), ("latency", record.latency_event)] {
+            match event {
+                Some(SliEvent::Good) => self.slo_events.with_label_values(&[slo, captcha_type, "good"]).inc(),
+                Some(SliEvent::Bad) => self.slo_events.with_label_values(&[slo, captcha_type, "bad"]).inc(),
+                None => {}
+            }
+        }
+    }
+
+    fn solve_settled(&self, record: &SettleRecord) {
+        let tenant = self.tenant_label(&record.tenant);
+        let thread_millis = i64::try_from(record.thread_time.as_millis()).unwrap_or(i64::MAX);
+        self.tenant_thread_seconds.add(&[&tenant], thread_millis);
+        if let Some(charged) = record.charged {
+            self.cost.add(&[&record.account, record.captcha_type.label()], charged.micros());
+            self.tenant_cost.add(&[&tenant], charged.micros());
+        }
+    }
+
+    /// A solve that the provider answered was never fetched.
+    pub fn undelivered(&self, captcha_type: CaptchaType) {
+        self.undelivered.with_label_values(&[captcha_type.label()]).inc();
+    }
+
+    /// A request was refused. `tenant` is `None` while it is not known whose it is.
+    pub fn rejected(&self, tenant: Option<&Arc<str>>, reason: Reason) {
+        self.rejections.with_label_values(&[reason.label(), "enforced"]).inc();
+        if let Some(tenant) = tenant {
+            self.tenant_rejections.with_label_values(&[&*self.tenant_label(tenant), reason.label()]).inc();
+        }
+    }
+
+    /// A submission passed that `enforce` would have refused.
+    pub fn shadowed(&self, reason: Reason) {
+        self.rejections.with_label_values(&[reason.label(), "shadow"]).inc();
+    }
+
+    /// A client said what an answer was worth.
+    pub fn reported(&self, captcha_type: CaptchaType, good: Report) {
+        self.reports.with_label_values(&[captcha_type.label(), good.label()]).inc();
+    }
+
+    /// The provider was asked.
+    pub fn upstream_asked(&self, account: &str, operation: Operation, result: UpstreamResult, took: Duration) {
+        self.upstream_requests.with_label_values(&[account, operation.label(), result.label()]).inc();
+        self.upstream_duration.with_label_values(&[account, operation.label()]).observe(took.as_secs_f64());
+    }
+
+    /// A poll was answered by asking the provider.
+    pub fn poll_forwarded(&self) {
+        self.polls_upstream.inc();
+    }
+
+    /// A poll was answered without asking the provider.
+    pub fn poll_from_memory(&self) {
+        self.polls_memory.inc();
+    }
+
+    /// A client's request was answered. `upstream` is the part of `took` spent waiting for the provider.
+    pub fn answered(&self, operation: Operation, status: u16, took: Duration, upstream: Duration) {
+        let code = match status {
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.http_requests.with_label_values(&[operation.label(), code]).inc();
+        self.http_duration.with_label_values(&[operation.label()]).observe(took.as_secs_f64());
+        self.overhead[operation as usize].observe(took.saturating_sub(upstream).as_secs_f64());
+    }
+
+    /// A config was put in force, or refused.
+    pub fn reloaded(&self, successful: bool, at: crate::domain::time::Wall) {
+        self.reload_successful.set(i64::from(successful));
+        if successful {
+            self.reload_at.set(at.0 / 1_000);
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self, snapshot: &Snapshot, store: &StoreFigures) -> Result<Vec<u8>, MetricsError> {
+        self.gauges.set(snapshot, store, &|name| self.tenant_label(name));
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    fn tenant_label(&self, tenant: &Arc<str>) -> Arc<str> {
+        if self.tenants.read().contains(tenant) {
+            return tenant.clone();
+        }
+        self.tenant_overflow.inc();
+        "other".into()
+    }
+}
+
+/// What a client says of an answer, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the labels explain them")]
+pub enum Report {
+    Good,
+    Bad,
+}
+
+impl Report {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone())).map(|()| counters)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone())).map(|()| counter)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone())).map(|()| gauge)
+}
