@@ -105,27 +105,27 @@ pub fn balance(form: Form, balance: Money) -> Reply {
 /// A tenant's threads; JSON whatever was asked for, as no text form exists.
 pub fn threads(threads: u32, working_threads: u32) -> Reply {
     #[derive(Serialize)]
-    struct Threads {
+    struct Account {
         status: u8,
         threads: u32,
         working_threads: u32,
     }
-    json(StatusCode::OK, &Threads { status: 1, threads, working_threads })
+    json(StatusCode::OK, &Account { status: 1, threads, working_threads })
 }
 
 /// A path that is not served. Clients of the `createTask` API get what they can read.
 pub fn unknown_path(path: &str) -> Reply {
     #[derive(Serialize)]
-    #[expect(non_snake_case, reason = "the names of that API")]
     struct NoSuchMethod {
-        errorId: u8,
-        errorCode: &'static str,
+        #[serde(rename = "errorId")]
+        id: u8,
+        #[serde(rename = "errorCode")]
+        code: &'static str,
     }
     match path.rsplit('/').next() {
-        Some("createTask" | "getTaskResult" | "getBalance") => json(
-            StatusCode::NOT_FOUND,
-            &NoSuchMethod { errorId: 14, errorCode: "ERROR_NO_SUCH_METHOD" },
-        ),
+        Some("createTask" | "getTaskResult" | "getBalance") => {
+            json(StatusCode::NOT_FOUND, &NoSuchMethod { id: 14, code: "ERROR_NO_SUCH_METHOD" })
+        }
         _ => Reply {
             status: StatusCode::NOT_FOUND,
             ..plain("ERROR_EMPTY_ACTION: paths end in /in.php, /res.php or /solve.php".to_owned())

@@ -215,7 +215,7 @@ fn said_in_json<'a>(object: &Object<'a>) -> Said<'a> {
     }
     if object.is_ok() && is_filled(object.request) {
         let digits = object.request.filter(|json| json.bytes().all(|b| b.is_ascii_digit()));
-        return Said::Ok(request.or(digits.map(Cow::Borrowed)));
+        return Said::Ok(request.or_else(|| digits.map(Cow::Borrowed)));
     }
     let elsewhere = is_filled(object.result)
         || (is_filled(object.challenge) && is_filled(object.validate))

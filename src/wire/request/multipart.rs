@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter, memchr2};
 
 use super::Malformed;
 use super::params::{Coding, Pair, Place, push};
@@ -20,7 +20,7 @@ pub(super) fn boundary(content_type: &[u8]) -> Result<&[u8], Malformed> {
     let mut at = memchr(b';', content_type).unwrap_or(content_type.len());
     let mut found = None;
     while let Some((name, value)) =
-        next_parameter(content_type, &mut at).ok_or(Malformed::Boundary)?
+        next_parameter(content_type, &mut at).map_err(|_| Malformed::Boundary)?
     {
         let name = &content_type[name];
         if name.eq_ignore_ascii_case(b"boundary") && found.is_none() {
@@ -113,7 +113,7 @@ fn part_name(text: &[u8], start: usize) -> Result<Range<usize>, Malformed> {
         return Err(WRONG);
     }
     let mut found = None;
-    while let Some((name, value)) = next_parameter(text, &mut at).ok_or(WRONG)? {
+    while let Some((name, value)) = next_parameter(text, &mut at).map_err(|_| WRONG)? {
         if !text[name].eq_ignore_ascii_case(b"name") {
             continue;
         }
@@ -128,43 +128,45 @@ fn part_name(text: &[u8], start: usize) -> Result<Range<usize>, Malformed> {
 /// A parameter of a header: the ranges of its name and of its value.
 type Parameter = (Range<usize>, Range<usize>);
 
-/// The next `; name=value` or `; name="value"` at `at`, quotes left out; `Some(None)` at the end, `None`
-/// when the text is anything else.
-fn next_parameter(text: &[u8], at: &mut usize) -> Option<Option<Parameter>> {
+/// The text at hand is no parameter, or one that servers read differently.
+struct Unclear;
+
+/// The next `; name=value` or `; name="value"` at `at`, quotes left out; `None` at the end.
+fn next_parameter(text: &[u8], at: &mut usize) -> Result<Option<Parameter>, Unclear> {
     let skip_space = |from: usize| {
         from + text[from..].iter().take_while(|&&b| matches!(b, b' ' | b'\t')).count()
     };
     let mut start = skip_space(*at);
     if start == text.len() {
-        return Some(None);
+        return Ok(None);
     }
     if text[start] != b';' {
-        return None;
+        return Err(Unclear);
     }
     start = skip_space(start + 1);
     if start == text.len() {
-        return Some(None);
+        return Ok(None);
     }
-    let equals = start + memchr(b'=', &text[start..])?;
+    let equals = start + memchr(b'=', &text[start..]).ok_or(Unclear)?;
     if equals == start || !text[start..equals].iter().all(|&b| is_token(b)) {
-        return None;
+        return Err(Unclear);
     }
     let open = equals + 1;
     let value = if text.get(open) == Some(&b'"') {
-        let value = open + 1..closing_quote(text, open + 1)?;
+        let value = open + 1..closing_quote(text, open + 1).ok_or(Unclear)?;
         *at = value.end + 1;
         value
     } else {
         *at = open + memchr(b';', &text[open..]).unwrap_or(text.len() - open);
         let value = open..open + text[open..*at].trim_ascii_end().len();
         // PHP takes `'` for a quote as well; only pairs of it (`filename*=UTF-8''x`) mean one thing.
-        let quotes = text[value.clone()].iter().filter(|&&b| b == b'\'').count();
+        let quotes = memchr_iter(b'\'', &text[value.clone()]).count();
         if quotes % 2 == 1 || text[value.clone()].iter().any(|&b| b <= b' ' || b == b'"') {
-            return None;
+            return Err(Unclear);
         }
         value
     };
-    Some(Some((start..equals, value)))
+    Ok(Some((start..equals, value)))
 }
 
 /// Where the quoted string ends; `None` also for `\\"`, which is an escape to some and an end to others.
