@@ -91,7 +91,7 @@ fn million() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    store.close(Duration::from_secs(600)).unwrap();
+    store.close(Duration::from_mins(10)).unwrap();
     let health = store.health();
     println!(
         "{ROWS} whole solves (5 writes each): {:.0} solves/s, {} MiB, {} bytes a solve, {} conflicts",

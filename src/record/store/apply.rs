@@ -8,9 +8,10 @@ use jiff::tz::TimeZone;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::words::{charge_cause, kind_word, millis, solve_key, state_word};
+use crate::domain::ids::TaskId;
 use crate::domain::journal::{CreditRecord, SettleRecord, SolveRecord, TaskRecord, Write};
 use crate::domain::money::Money;
-use crate::domain::outcome::SliEvent;
+use crate::domain::outcome::{Outcome, SliEvent};
 use crate::domain::time::Wall;
 
 const MINUTE_MS: i64 = 60_000;
@@ -80,7 +81,7 @@ fn bind(conn: &Connection, task: &TaskRecord) -> rusqlite::Result<Applied> {
             task.page.as_deref(),
             task.pingback,
             state_word(task.state),
-            task.verdict.map(|outcome| outcome.label()),
+            task.verdict.map(Outcome::label),
         ])?;
     if inserted == 1 {
         return Ok(Applied::Done);
@@ -108,7 +109,7 @@ fn verdict(conn: &Connection, solve: &SolveRecord) -> rusqlite::Result<Applied> 
         .execute(params![
             key,
             &*solve.account,
-            solve.task_id.as_ref().map(|id| id.as_str()),
+            solve.task_id.as_ref().map(TaskId::as_str),
             &*solve.tenant,
             &*solve.key_id,
             solve.captcha_type.label(),

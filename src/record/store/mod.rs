@@ -1,4 +1,4 @@
-//! The record: SQLite, written by one thread in group commits.
+//! The record: a `SQLite` file, written by one thread in group commits.
 //!
 //! [`Store::send`] and [`Store::durable`] queue a [`Write`]; `writer` takes what is waiting, in order,
 //! and commits it in one transaction. A file or disk that fails loses nothing: the group stays in
@@ -57,7 +57,7 @@ const DROP_DEADLINE: Duration = Duration::from_secs(2);
 /// Where the record is and how it is kept.
 #[derive(Clone)]
 pub struct StoreOptions {
-    /// The database. Beside it: `-wal` and `-shm` (SQLite's), `.lock`, and spill files.
+    /// The database. Beside it: `-wal` and `-shm` (`SQLite`'s own), `.lock`, and spill files.
     pub path: PathBuf,
     /// What a commit survives.
     pub durability: Durability,

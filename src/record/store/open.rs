@@ -135,15 +135,19 @@ fn ours() -> OpenOptions {
     options
 }
 
-/// Creates the file where it is missing (SQLite gives its other files the same mode), and refuses one
-/// that cannot be a database before SQLite touches it.
+/// Creates the file where it is missing (`SQLite` gives its other files the same mode), and refuses one
+/// that cannot be a database before `SQLite` touches it.
 fn look_at(path: &Path) -> Result<(), OpenError> {
     const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-    let mut file = ours().open(path).map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            OpenError::ReadOnly { path: path.to_owned() }
+    let mut file = ours().open(path).map_err(|source| {
+        let path = path.to_owned();
+        let kind = source.kind();
+        let is_denied = kind == io::ErrorKind::PermissionDenied;
+        if is_denied || kind == io::ErrorKind::ReadOnlyFilesystem {
+            OpenError::ReadOnly { path }
+        } else {
+            OpenError::Io { path, source }
         }
-        _ => OpenError::Io { path: path.to_owned(), source },
     })?;
     let mut head = Vec::new();
     file.by_ref()
@@ -289,9 +293,9 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
-        Some(ErrorCode::DatabaseCorrupt) => OpenError::Corrupt { path, source },
         Some(ErrorCode::ReadOnly) => OpenError::ReadOnly { path },
-        None => OpenError::Corrupt { path, source },
+        // Without a code it is a row that no version of this program wrote.
+        Some(ErrorCode::DatabaseCorrupt) | None => OpenError::Corrupt { path, source },
         Some(_) => OpenError::Sqlite { path, source },
     }
 }

@@ -51,16 +51,23 @@ struct Item {
     sent_at: Mono,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Open,
+    /// No more writes are taken; those that wait are flushed.
+    Closed,
+    /// The writer must not begin another attempt.
+    Abandoned,
+}
+
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Item>,
     /// What the writer is committing; kept here too, so that nothing is lost should it die.
     in_flight: Arc<Vec<Write>>,
     in_flight_since: Mono,
-    /// No more writes are taken.
-    closed: bool,
-    /// The writer must not begin another attempt.
-    abandoned: bool,
+    phase: Phase,
     /// The writer is gone.
     stopped: bool,
     /// Ends the present wait between two attempts.
@@ -117,7 +124,7 @@ impl Shared {
     pub(super) fn push(&self, write: Write, ack: Option<Ack>) {
         let sent_at = (self.clock)();
         let mut queue = self.queue.lock();
-        if queue.closed {
+        if queue.phase != Phase::Open {
             queue.conflicts += 1;
             drop(queue);
             report_conflict(&write, "it came after the store was closed");
@@ -149,7 +156,7 @@ impl Shared {
 
     pub(super) fn is_accepting(&self) -> bool {
         let queue = self.queue.lock();
-        queue.failing.is_none() && !queue.closed && queue.pending() <= PENDING_MAX
+        queue.failing.is_none() && queue.phase == Phase::Open && queue.pending() <= PENDING_MAX
     }
 
     /// Conflicts met while spill files were applied.
@@ -163,7 +170,9 @@ impl Shared {
         while wait && queue.has_nothing_to_do() {
             self.work.wait(&mut queue);
         }
-        if queue.abandoned || (queue.closed && queue.waiting.is_empty()) {
+        if queue.phase == Phase::Abandoned
+            || (queue.phase == Phase::Closed && queue.waiting.is_empty())
+        {
             return Next::Stop;
         }
         let Some(front) = queue.waiting.front() else { return Next::Idle };
@@ -198,16 +207,16 @@ impl Shared {
             tracing::error!(why, "the store cannot be written; trying again until it can");
         }
         queue.failing = Some(why);
-        self.retry.wait_while_for(&mut queue, |queue| !queue.hurry && !queue.abandoned, backoff);
+        self.retry.wait_while_for(&mut queue, |queue| !queue.hurry, backoff);
         queue.hurry = false;
-        !queue.abandoned
+        queue.phase != Phase::Abandoned
     }
 
     /// The writer is gone, whatever the reason.
     pub(super) fn writer_stopped(&self) {
         let mut queue = self.queue.lock();
         queue.stopped = true;
-        if !queue.closed {
+        if queue.phase == Phase::Open {
             queue.failing = Some("the writer died; restart the process".to_owned());
         }
         self.stopped.notify_all();
@@ -217,11 +226,13 @@ impl Shared {
     /// the deadline, and whether the writer is gone.
     pub(super) fn close(&self, deadline: Duration) -> (Vec<Write>, bool) {
         let mut queue = self.queue.lock();
-        queue.closed = true;
+        if queue.phase == Phase::Open {
+            queue.phase = Phase::Closed;
+        }
         self.wake(&mut queue);
         self.stopped.wait_while_for(&mut queue, |queue| !queue.stopped, deadline);
         if !queue.stopped {
-            queue.abandoned = true;
+            queue.phase = Phase::Abandoned;
             self.wake(&mut queue);
         }
         let in_flight = std::mem::take(&mut queue.in_flight);
@@ -262,7 +273,7 @@ impl Queue {
         if self.hook.is_some() {
             return false;
         }
-        self.waiting.is_empty() && !self.closed && !self.abandoned
+        self.waiting.is_empty() && self.phase == Phase::Open
     }
 
     fn succeeded(&mut self) {

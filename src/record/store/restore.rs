@@ -66,7 +66,7 @@ fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
 }
 
 fn read_ip(text: &str) -> rusqlite::Result<IpAddr> {
-    text.parse().map_err(|_| unreadable("source_ip", text))
+    text.parse().map_err(|_| unreadable("source_ip", &text))
 }
 
 fn wallets(conn: &Connection) -> rusqlite::Result<Vec<WalletTotal>> {
@@ -96,7 +96,7 @@ fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>
         Ok(ChargedTotal {
             tenant: name(row, 0)?,
             key_id: name(row, 1)?,
-            day_solves: u64::try_from(day_solves).map_err(|_| unreadable("solves", day_solves))?,
+            day_solves: u64::try_from(day_solves).map_err(|_| unreadable("solves", &day_solves))?,
             day_spent: Money::from_micros(row.get(3)?),
             month_spent: Money::from_micros(row.get(4)?),
             total_spent: Money::from_micros(row.get(5)?),
@@ -113,7 +113,7 @@ fn revoked(conn: &Connection) -> rusqlite::Result<Vec<KeyHash>> {
 
 pub(super) fn next_solve(conn: &Connection) -> rusqlite::Result<u64> {
     let Some(text) = meta(conn, NEXT_SOLVE)? else { return Ok(0) };
-    text.parse().map_err(|_| unreadable("next_solve", text))
+    text.parse().map_err(|_| unreadable("next_solve", &text))
 }
 
 pub(super) fn note_next_solve(conn: &Connection, next_solve: u64) -> rusqlite::Result<()> {
@@ -147,7 +147,7 @@ pub(super) fn recount_usage(
         let (solves, micros) =
             usage.entry((row.get(0)?, row.get(1)?, day, row.get(2)?)).or_default();
         *solves += 1;
-        *micros = micros.checked_sub(amount).ok_or_else(|| unreadable("amount", amount))?;
+        *micros = micros.checked_sub(amount).ok_or_else(|| unreadable("amount", &amount))?;
     }
     conn.execute("DELETE FROM usage", [])?;
     let mut insert = conn.prepare(

@@ -43,7 +43,7 @@ pub(super) fn kind_of(word: &str) -> Option<CreditKind> {
         .find(|kind| kind_word(*kind) == word)
 }
 
-/// SQLite has no unsigned integers; an id beyond its range fails to convert, which is that write's
+/// `SQLite` has no unsigned integers; an id beyond its range fails to convert, which is that write's
 /// own fault.
 pub(super) fn solve_key(solve: SolveId) -> Result<i64, rusqlite::Error> {
     i64::try_from(solve.0).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
@@ -61,19 +61,19 @@ pub(super) struct Unreadable {
     value: String,
 }
 
-pub(super) fn unreadable(column: &'static str, value: impl ToString) -> rusqlite::Error {
+pub(super) fn unreadable(column: &'static str, value: &dyn ToString) -> rusqlite::Error {
     let value = value.to_string();
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Unreadable { column, value }.into())
 }
 
 pub(super) fn read_type(word: &str) -> Result<CaptchaType, rusqlite::Error> {
-    CaptchaType::from_label(word).ok_or_else(|| unreadable("captcha_type", word))
+    CaptchaType::from_label(word).ok_or_else(|| unreadable("captcha_type", &word))
 }
 
 pub(super) fn read_outcome(word: &str) -> Result<Outcome, rusqlite::Error> {
-    Outcome::from_label(word).ok_or_else(|| unreadable("outcome", word))
+    Outcome::from_label(word).ok_or_else(|| unreadable("outcome", &word))
 }
 
 pub(super) fn read_solve(key: i64) -> Result<SolveId, rusqlite::Error> {
-    u64::try_from(key).map(SolveId).map_err(|_| unreadable("solve", key))
+    u64::try_from(key).map(SolveId).map_err(|_| unreadable("solve", &key))
 }

@@ -53,7 +53,7 @@ proptest! {
         let (store, before) = open(&home);
         drop(store);
         let log_before = log(&home);
-        super::super::spill::save(&path(&home), &writes).unwrap();
+        spill::save(&path(&home), &writes).unwrap();
 
         let (store, after) = open(&home);
         drop(store);
@@ -197,7 +197,7 @@ impl Model {
     }
 
     fn is_pruned(&self, write: &Write) -> bool {
-        super::super::writer::solve_of(write).is_some_and(|solve| self.pruned.contains(&solve.0))
+        writer::solve_of(write).is_some_and(|solve| self.pruned.contains(&solve.0))
     }
 
     fn bind(&mut self, task: &TaskRecord) -> Committed {

@@ -5,6 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
+/// Puts a file where the database is to be.
+type Make = Box<dyn Fn(&Path)>;
+
 #[test]
 fn a_second_opener_is_refused_until_the_first_is_gone() {
     let home = home();
@@ -72,7 +75,6 @@ fn what_is_no_record_of_ours_is_refused_and_left_alone() {
         }
     };
     let garbage = |bytes: &'static [u8]| move |path: &Path| fs::write(path, bytes).unwrap();
-    type Make = Box<dyn Fn(&Path)>;
     let cases: [(Make, &str); 6] = [
         (Box::new(garbage(b"tenants:\n  acme: {}\n")), "is no SQLite database"),
         (Box::new(garbage(b"x")), "is no SQLite database"),
@@ -179,9 +181,13 @@ fn a_change_of_time_zone_counts_the_days_anew() {
 
     let one_of_two =
         ChargedTotal { day_solves: 1, day_spent: PRICE, ..charged_total(2, PRICE + PRICE) };
-    assert_eq!(in_zone("UTC"), [one_of_two.clone()]);
-    assert_eq!(in_zone("Asia/Tokyo"), [charged_total(2, PRICE + PRICE)]);
-    assert_eq!(in_zone("UTC"), [one_of_two]);
+    for (zone, expected) in [
+        ("UTC", &one_of_two),
+        ("Asia/Tokyo", &charged_total(2, PRICE + PRICE)),
+        ("UTC", &one_of_two),
+    ] {
+        assert_eq!(in_zone(zone), std::slice::from_ref(expected), "{zone}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::faults::{large, set_page_limit};
+use super::spill as spill_file;
 use super::*;
 
 #[test]
@@ -56,7 +57,9 @@ fn what_cannot_be_flushed_is_applied_at_the_next_start() {
     assert_eq!(told, kept(&home), "applied once");
     let plain = super::home();
     let (store, _) = open(&plain);
-    writes.into_iter().for_each(|write| store.send(write));
+    for write in writes {
+        store.send(write);
+    }
     drop(store);
     assert_eq!(told, kept(&plain), "the same as without the detour");
 }
@@ -71,7 +74,7 @@ fn a_spill_that_was_committed_after_all_changes_nothing() {
     drop(store);
     let (store, before) = open(&home);
     drop(store);
-    let saved = super::super::spill::save(&path(&home), &writes).unwrap();
+    let saved = spill_file::save(&path(&home), &writes).unwrap();
 
     let (store, after) = open(&home);
 
@@ -86,10 +89,8 @@ fn spills_are_applied_in_the_order_they_were_made() {
     let home = home();
     spill(&home, &[large(1)]);
     let kept: Vec<_> = names(&home).into_iter().filter(|name| name.contains("unflushed")).collect();
-    let later = super::super::spill::save(
-        &path(&home),
-        &[settle(1, Some(PRICE)), Write::Forget(SolveId(1))],
-    );
+    let later =
+        spill_file::save(&path(&home), &[settle(1, Some(PRICE)), Write::Forget(SolveId(1))]);
 
     assert_eq!(kept, ["solvegate.db.unflushed-1.jsonl"]);
     assert!(later.unwrap().ends_with("solvegate.db.unflushed-2.jsonl"));
@@ -136,9 +137,9 @@ fn every_kind_of_write_survives_the_spill_file() {
         Write::Prune(NOON),
     ];
 
-    let file = super::super::spill::save(&path(&home), &writes).unwrap();
+    let file = spill_file::save(&path(&home), &writes).unwrap();
 
-    assert_eq!(super::super::spill::load(&file).unwrap(), writes);
+    assert_eq!(spill_file::load(&file).unwrap(), writes);
 }
 
 #[test]
