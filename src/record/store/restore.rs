@@ -1,0 +1,176 @@
+//! What the record gives back at start.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::apply::day_of;
+use super::words::{read_outcome, read_solve, read_type, state_of, unreadable};
+use super::writer::solve_of;
+use crate::domain::ids::{KeyHash, Name, TaskId};
+use crate::domain::journal::{ChargedTotal, Restored, TaskRecord, WalletTotal, Write};
+use crate::domain::money::Money;
+use crate::domain::time::Wall;
+
+const ZONE: &str = "time_zone";
+const NEXT_SOLVE: &str = "next_solve";
+
+pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restored> {
+    Ok(Restored {
+        tasks: tasks(conn)?,
+        wallets: wallets(conn)?,
+        charged: charged(conn, today)?,
+        revoked: revoked(conn)?,
+        next_solve: next_solve(conn)?,
+    })
+}
+
+fn tasks(conn: &Connection) -> rusqlite::Result<Vec<TaskRecord>> {
+    conn.prepare(
+        "SELECT solve, account, task_id, tenant, key_id, captcha_type, price, submitted_at,
+             source_ip, page, pingback, state, verdict
+         FROM tasks ORDER BY solve",
+    )?
+    .query_map([], task)?
+    .collect()
+}
+
+fn task(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
+    let task_id: String = row.get(2)?;
+    let captcha_type: String = row.get(5)?;
+    let source_ip: Option<String> = row.get(8)?;
+    let state: String = row.get(11)?;
+    let verdict: Option<String> = row.get(12)?;
+    Ok(TaskRecord {
+        solve: read_solve(row.get(0)?)?,
+        account: name(row, 1)?,
+        task_id: TaskId::new(&task_id).ok_or_else(|| unreadable("task_id", &task_id))?,
+        tenant: name(row, 3)?,
+        key_id: name(row, 4)?,
+        captcha_type: read_type(&captcha_type)?,
+        price: Money::from_micros(row.get(6)?),
+        submitted_at: Wall(row.get(7)?),
+        source_ip: source_ip.map(|ip| read_ip(&ip)).transpose()?,
+        page: row.get(9)?,
+        pingback: row.get(10)?,
+        state: state_of(&state).ok_or_else(|| unreadable("state", &state))?,
+        verdict: verdict.map(|outcome| read_outcome(&outcome)).transpose()?,
+    })
+}
+
+fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
+    row.get::<_, String>(column).map(Name::from)
+}
+
+fn read_ip(text: &str) -> rusqlite::Result<IpAddr> {
+    text.parse().map_err(|_| unreadable("source_ip", &text))
+}
+
+fn wallets(conn: &Connection) -> rusqlite::Result<Vec<WalletTotal>> {
+    conn.prepare(
+        "SELECT tenant, key_id, sum(amount) FROM ledger WHERE kind <> 'charge'
+         GROUP BY tenant, key_id ORDER BY tenant, key_id",
+    )?
+    .query_map([], |row| {
+        Ok(WalletTotal {
+            tenant: name(row, 0)?,
+            key_id: row.get::<_, Option<String>>(1)?.map(Name::from),
+            amount: Money::from_micros(row.get(2)?),
+        })
+    })?
+    .collect()
+}
+
+fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>> {
+    let (first, last) = (today.first_of_month(), today.last_of_month());
+    conn.prepare(
+        "SELECT tenant, key_id, sum(iif(day = ?1, solves, 0)), sum(iif(day = ?1, micros, 0)),
+             sum(iif(day BETWEEN ?2 AND ?3, micros, 0)), sum(micros)
+         FROM usage GROUP BY tenant, key_id ORDER BY tenant, key_id",
+    )?
+    .query_map(params![today.to_string(), first.to_string(), last.to_string()], |row| {
+        let day_solves: i64 = row.get(2)?;
+        Ok(ChargedTotal {
+            tenant: name(row, 0)?,
+            key_id: name(row, 1)?,
+            day_solves: u64::try_from(day_solves).map_err(|_| unreadable("solves", &day_solves))?,
+            day_spent: Money::from_micros(row.get(3)?),
+            month_spent: Money::from_micros(row.get(4)?),
+            total_spent: Money::from_micros(row.get(5)?),
+        })
+    })?
+    .collect()
+}
+
+fn revoked(conn: &Connection) -> rusqlite::Result<Vec<KeyHash>> {
+    conn.prepare("SELECT hash FROM keys WHERE revoked_at IS NOT NULL ORDER BY hash")?
+        .query_map([], |row| row.get(0).map(KeyHash))?
+        .collect()
+}
+
+pub(super) fn next_solve(conn: &Connection) -> rusqlite::Result<u64> {
+    let Some(text) = meta(conn, NEXT_SOLVE)? else { return Ok(0) };
+    text.parse().map_err(|_| unreadable("next_solve", &text))
+}
+
+pub(super) fn note_next_solve(conn: &Connection, next_solve: u64) -> rusqlite::Result<()> {
+    set_meta(conn, NEXT_SOLVE, &next_solve.to_string())
+}
+
+/// The first solve id that cannot be in use once that write is in the record.
+pub(super) fn next_after(write: &Write) -> u64 {
+    solve_of(write).map_or(0, |solve| solve.0.saturating_add(1))
+}
+
+pub(super) fn zone_name(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    meta(conn, ZONE)
+}
+
+/// Notes the zone of `usage.day`, and counts `usage` anew from the ledger, inside the caller's
+/// transaction. The ledger keeps the days that its charges were booked on.
+pub(super) fn recount_usage(
+    conn: &Connection,
+    zone: &TimeZone,
+    zone_name: &str,
+) -> rusqlite::Result<()> {
+    let mut usage: BTreeMap<(String, String, String, String), (i64, i64)> = BTreeMap::new();
+    let mut charges = conn.prepare(
+        "SELECT tenant, key_id, captcha_type, at, amount FROM ledger WHERE kind = 'charge'",
+    )?;
+    let mut rows = charges.query([])?;
+    while let Some(row) = rows.next()? {
+        let day = day_of(Wall(row.get(3)?), zone)?;
+        let amount: i64 = row.get(4)?;
+        let (solves, micros) =
+            usage.entry((row.get(0)?, row.get(1)?, day, row.get(2)?)).or_default();
+        *solves += 1;
+        *micros = micros.checked_sub(amount).ok_or_else(|| unreadable("amount", &amount))?;
+    }
+    conn.execute("DELETE FROM usage", [])?;
+    let mut insert = conn.prepare(
+        "INSERT INTO usage (tenant, key_id, day, captcha_type, solves, micros)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for ((tenant, key_id, day, captcha_type), (solves, micros)) in usage {
+        insert.execute(params![tenant, key_id, day, captcha_type, solves, micros])?;
+    }
+    set_meta(conn, ZONE, zone_name)
+}
+
+fn meta(conn: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
+    conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()
+}
+
+fn set_meta(conn: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET value = excluded.value",
+    )?
+    .execute([key, value])?;
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! The store from outside: what goes in comes back.
+
+mod crash;
+mod faults;
+mod model;
+mod opening;
+mod spilling;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::civil::{Date, date};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::ids::{KeyHash, SolveId, TaskId};
+use crate::domain::journal::{
+    ChargedTotal, CreditKind, CreditRecord, SettleRecord, SolveRecord, TaskRecord, TaskState,
+    WalletTotal,
+};
+use crate::domain::money::Money;
+use crate::domain::outcome::{Outcome, SliEvent};
+use crate::domain::time::Wall;
+
+const TODAY: Date = date(2026, 11, 21);
+/// 2026-11-21 12:00 UTC.
+const NOON: Wall = Wall(1_795_262_400_000);
+const PRICE: Money = Money::from_micros(3_000);
+
+#[test]
+fn what_was_written_is_given_back_after_a_restart() {
+    let home = home();
+    let (store, nothing) = open(&home);
+    store.send(bind(1));
+    store.send(verdict(1, Outcome::Solved));
+    store.send(Write::Offer(SolveId(1), true));
+    store.send(bind(2));
+    store.send(settle(2, Some(PRICE)));
+    store.send(bind(3));
+    store.send(Write::Forget(SolveId(3)));
+    store.send(credit("open:acme", CreditKind::Opening, None, 10_000_000));
+    store.send(credit("credit:1", CreditKind::Credit, Some("prod"), 5_000_000));
+    store.send(credit("fix:1", CreditKind::Adjustment, Some("prod"), -1_000_000));
+    drop(store);
+
+    let (_store, restored) = open(&home);
+
+    assert_eq!(nothing, Restored::default());
+    let expected = Restored {
+        tasks: vec![
+            TaskRecord { state: TaskState::Offered, verdict: Some(Outcome::Solved), ..task(1) },
+            TaskRecord { state: TaskState::Settled, ..task(2) },
+        ],
+        wallets: vec![
+            WalletTotal {
+                tenant: "acme".into(),
+                key_id: None,
+                amount: Money::from_micros(10_000_000),
+            },
+            WalletTotal {
+                tenant: "acme".into(),
+                key_id: Some("prod".into()),
+                amount: Money::from_micros(4_000_000),
+            },
+        ],
+        charged: vec![charged_total(1, PRICE)],
+        revoked: Vec::new(),
+        next_solve: 4,
+    };
+    assert_eq!(restored, expected);
+    audit(&home);
+}
+
+#[test]
+fn revoked_keys_are_given_back() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.on_writer(|conn| {
+        let sql = "INSERT INTO keys VALUES (?1, 'acme', 'old', 0, ?2)";
+        conn.execute(sql, rusqlite::params![[1_u8; 32], 5]).unwrap();
+        conn.execute(sql, rusqlite::params![[2_u8; 32], None::<i64>]).unwrap();
+    });
+    wait(store.durable(bind(1)));
+    drop(store);
+
+    assert_eq!(open(&home).1.revoked, [KeyHash([1; 32])]);
+}
+
+#[test]
+fn a_task_that_is_open_or_charged_is_a_duplicate() {
+    let home = home();
+    let (store, _) = open(&home);
+    let again = |solve| Write::Bind(TaskRecord { task_id: task(1).task_id, ..task(solve) });
+
+    assert_eq!(wait(store.durable(bind(1))), Committed::Done);
+    assert_eq!(wait(store.durable(again(2))), Committed::DuplicateTask);
+    wait(store.durable(settle(1, Some(PRICE))));
+    wait(store.durable(Write::Forget(SolveId(1))));
+    assert_eq!(wait(store.durable(again(3))), Committed::DuplicateTask);
+
+    assert_eq!(store.health().conflicts, 0);
+    drop(store);
+    assert_eq!(open(&home).1.tasks, []);
+}
+
+#[test]
+fn a_task_id_that_was_voided_and_forgotten_may_come_again() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.send(bind(1));
+    store.send(settle(1, None));
+    store.send(Write::Forget(SolveId(1)));
+
+    let again = TaskRecord { task_id: task(1).task_id, ..task(2) };
+    assert_eq!(wait(store.durable(Write::Bind(again))), Committed::Done);
+}
+
+#[test]
+fn charging_twice_charges_once_and_counts_a_conflict() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.send(bind(1));
+    store.send(verdict(1, Outcome::Solved));
+    assert_eq!(wait(store.durable(settle(1, Some(PRICE)))), Committed::Done);
+    assert_eq!(wait(store.durable(settle(1, Some(PRICE)))), Committed::Conflict);
+    assert_eq!(wait(store.durable(settle(1, None))), Committed::Conflict);
+
+    assert_eq!(store.health().conflicts, 2);
+    drop(store);
+    assert_eq!(open(&home).1.charged, [charged_total(1, PRICE)]);
+    let charges = reader(&home).charges("acme", TODAY).unwrap();
+    assert_eq!(charges.len(), 1);
+    assert_eq!((charges[0].amount, charges[0].task_id.as_str()), (PRICE, "task-1"));
+    assert_eq!(reader(&home).ledger_sum("acme").unwrap(), -PRICE);
+    audit(&home);
+}
+
+#[test]
+fn the_first_verdict_stands_also_beside_a_settlement_that_came_before_it() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.send(settle(1, Some(PRICE)));
+    store.send(verdict(1, Outcome::Timeout));
+    assert_eq!(wait(store.durable(verdict(1, Outcome::Solved))), Committed::Conflict);
+
+    let rows = reader(&home).solves(10).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].outcome, rows[0].charged), (Some(Outcome::Timeout), PRICE));
+    assert_eq!(rows[0].submitted_at, NOON);
+    audit(&home);
+}
+
+#[test]
+fn a_late_answer_is_charged_although_the_hold_was_voided() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.send(verdict(1, Outcome::Timeout));
+    store.send(settle(1, None));
+    assert_eq!(wait(store.durable(settle(1, Some(PRICE)))), Committed::Done);
+
+    assert_eq!(reader(&home).solves(1).unwrap()[0].charged, PRICE);
+    audit(&home);
+}
+
+#[test]
+fn a_credit_with_the_same_cause_changes_nothing() {
+    let home = home();
+    let (store, _) = open(&home);
+    wait(store.durable(credit("credit:1", CreditKind::Credit, None, 7)));
+    assert_eq!(
+        wait(store.durable(credit("credit:1", CreditKind::Credit, None, 900))),
+        Committed::Done
+    );
+
+    assert_eq!(reader(&home).ledger_sum("acme").unwrap(), Money::from_micros(7));
+    assert_eq!(store.health().conflicts, 0);
+}
+
+#[test]
+fn a_credit_cannot_take_the_place_of_a_charge() {
+    let home = home();
+    let (store, _) = open(&home);
+    let forged = credit("charge:main:task-1", CreditKind::Credit, None, 7);
+
+    assert_eq!(wait(store.durable(forged)), Committed::Conflict);
+    assert_eq!(wait(store.durable(settle(1, Some(PRICE)))), Committed::Done);
+}
+
+#[test]
+fn sli_events_are_counted_per_minute_type_and_slo() {
+    let home = home();
+    let (store, _) = open(&home);
+    for (solve, outcome) in [(1, Outcome::Solved), (2, Outcome::Solved), (3, Outcome::Timeout)] {
+        wait(store.durable(verdict(solve, outcome)));
+    }
+    wait(store.durable(verdict(3, Outcome::Solved)));
+
+    let counts: Vec<(i64, String, String, i64, i64)> = peek(&home)
+        .prepare("SELECT minute, slo, captcha_type, good, bad FROM sli")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(counts, [(NOON.0 / 60_000, "success".into(), "turnstile".into(), 2, 1)]);
+}
+
+#[test]
+fn pruning_drops_old_rows_of_forgotten_tasks_only_and_the_audit_holds() {
+    let home = home();
+    let (store, _) = open(&home);
+    for solve in 0..1_200 {
+        store.send(verdict(solve, Outcome::Solved));
+        store.send(settle(solve, Some(PRICE)));
+    }
+    store.send(bind(2_000));
+    store.send(verdict(2_000, Outcome::Solved));
+    let Write::Verdict(mut young) = verdict(3_000, Outcome::Solved) else { unreachable!() };
+    young.submitted_at = NOON + Duration::from_secs(1);
+    store.send(Write::Verdict(young));
+
+    wait(store.durable(Write::Prune(NOON + Duration::from_secs(1))));
+
+    let left: Vec<_> =
+        reader(&home).solves(10).unwrap().into_iter().map(|row| row.solve.0).collect();
+    assert_eq!(left, [3_000, 2_000]);
+    assert_eq!(reader(&home).charges("acme", TODAY).unwrap().len(), 1_200);
+    audit(&home);
+}
+
+#[test]
+fn the_ledger_takes_no_update_and_no_delete() {
+    let home = home();
+    let (store, _) = open(&home);
+    wait(store.durable(settle(1, Some(PRICE))));
+    drop(store);
+
+    let conn = rusqlite::Connection::open(path(&home)).unwrap();
+    for sql in ["UPDATE ledger SET amount = 0", "DELETE FROM ledger"] {
+        let error = conn.execute(sql, []).unwrap_err();
+        assert!(error.to_string().contains("append-only"), "{error}");
+    }
+}
+
+#[test]
+fn the_audit_names_what_does_not_add_up() {
+    for (tampering, rule) in [
+        ("UPDATE usage SET micros = micros + 1", "usage of a tenant"),
+        ("DELETE FROM usage", "usage of a tenant"),
+        ("UPDATE solves SET charged = 1", "a charged solve has one ledger row"),
+        ("UPDATE solves SET charged = 0", "a charge in the ledger has its amount"),
+        ("DELETE FROM solves", "charges of a tenant are in the log"),
+        ("UPDATE tasks SET state = 'open'", "a task that was charged is settled"),
+    ] {
+        let home = home();
+        let (store, _) = open(&home);
+        store.send(bind(1));
+        store.send(verdict(1, Outcome::Solved));
+        wait(store.durable(settle(1, Some(PRICE))));
+        drop(store);
+        audit(&home);
+
+        rusqlite::Connection::open(path(&home)).unwrap().execute(tampering, []).unwrap();
+
+        let broken = verify(&reader(&home)).unwrap();
+        assert!(broken.iter().any(|text| text.contains(rule)), "{tampering}: {broken:?}");
+    }
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn path(home: &TempDir) -> PathBuf {
+    home.path().join("solvegate.db")
+}
+
+fn options(path: &Path) -> StoreOptions {
+    let durability = Durability::Process;
+    StoreOptions { path: path.to_owned(), durability, clock: Arc::new(Mono::default) }
+}
+
+fn open(home: &TempDir) -> (Store, Restored) {
+    Store::open(&options(&path(home)), TODAY, "UTC").unwrap()
+}
+
+fn reader(home: &TempDir) -> Reader {
+    Reader::open(&path(home)).unwrap()
+}
+
+/// A connection past the store.
+fn peek(home: &TempDir) -> rusqlite::Connection {
+    rusqlite::Connection::open(path(home)).unwrap()
+}
+
+fn wait(committed: oneshot::Receiver<Committed>) -> Committed {
+    committed.blocking_recv().unwrap()
+}
+
+/// Waits for another thread, ten seconds at most.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..10_000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("waited in vain: {what}");
+}
+
+fn audit(home: &TempDir) {
+    assert_eq!(verify(&reader(home)).unwrap(), Vec::<String>::new());
+}
+
+fn task(solve: u64) -> TaskRecord {
+    TaskRecord {
+        solve: SolveId(solve),
+        account: "main".into(),
+        task_id: TaskId::new(&format!("task-{solve}")).unwrap(),
+        tenant: "acme".into(),
+        key_id: "prod".into(),
+        captcha_type: CaptchaType::Turnstile,
+        price: PRICE,
+        submitted_at: NOON,
+        source_ip: Some([10, 0, 0, 1].into()),
+        page: Some("shop.example".to_owned()),
+        pingback: false,
+        state: TaskState::Open,
+        verdict: None,
+    }
+}
+
+fn bind(solve: u64) -> Write {
+    Write::Bind(task(solve))
+}
+
+fn verdict(solve: u64, outcome: Outcome) -> Write {
+    let task = task(solve);
+    Write::Verdict(SolveRecord {
+        solve: task.solve,
+        account: task.account,
+        task_id: Some(task.task_id),
+        tenant: task.tenant,
+        key_id: task.key_id,
+        captcha_type: task.captcha_type,
+        outcome,
+        error_code: None,
+        duration: Duration::from_millis(1_500),
+        price: task.price,
+        submitted_at: task.submitted_at,
+        ended_at: NOON + Duration::from_millis(1_500),
+        source_ip: task.source_ip,
+        page: task.page,
+        success_event: outcome.sli_event(),
+        latency_event: None,
+    })
+}
+
+fn settle(solve: u64, charged: Option<Money>) -> Write {
+    let task = task(solve);
+    Write::Settle(SettleRecord {
+        solve: task.solve,
+        account: task.account,
+        task_id: task.task_id,
+        tenant: task.tenant,
+        key_id: task.key_id,
+        captcha_type: task.captcha_type,
+        charged,
+        delivered: charged.is_some(),
+        at: NOON + Duration::from_secs(2),
+        day: TODAY,
+        thread_time: Duration::from_secs(2),
+    })
+}
+
+fn credit(cause: &str, kind: CreditKind, key_id: Option<&str>, micros: i64) -> Write {
+    Write::Credit(CreditRecord {
+        cause: cause.to_owned(),
+        kind,
+        tenant: "acme".into(),
+        key_id: key_id.map(Into::into),
+        amount: Money::from_micros(micros),
+        at: NOON,
+        note: "for the tests".to_owned(),
+    })
+}
+
+/// All of `solves` charged today over the key `prod`.
+fn charged_total(solves: u64, spent: Money) -> ChargedTotal {
+    ChargedTotal {
+        tenant: "acme".into(),
+        key_id: "prod".into(),
+        day_solves: solves,
+        day_spent: spent,
+        month_spent: spent,
+        total_spent: spent,
+    }
+}
