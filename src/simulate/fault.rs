@@ -226,7 +226,8 @@ impl FaultBook {
             }
             state.seen += 1;
             let FaultMatch { nth, probability, .. } = state.rule.matches;
-            let count = state.rule.count.unwrap_or_else(|| if nth.is_some() { 1 } else { u64::MAX });
+            let count =
+                state.rule.count.unwrap_or_else(|| if nth.is_some() { 1 } else { u64::MAX });
             if state.seen < nth.unwrap_or(1) || state.struck >= count {
                 return None;
             }
