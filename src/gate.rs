@@ -137,7 +137,7 @@ impl Gate {
                 self.submit_failed(solve, Outcome::ProviderError, "DUPLICATE_TASK_ID");
                 Bound::Duplicate
             }
-            None => Bound::Unrecorded,
+            Some(Committed::Conflict) | None => Bound::Unrecorded,
         }
     }
 

@@ -24,9 +24,15 @@
 //!
 //! [`simulate`] stands beside: the provider's API for tests, benches and the demo.
 
+pub mod admin;
+pub mod app;
+pub mod background;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod gate;
+pub mod proxy;
 pub mod record;
 pub mod simulate;
 pub mod wire;

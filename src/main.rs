@@ -1,3 +1,7 @@
 //! The `solvegate` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    solvegate::cli::run()
+}

@@ -23,9 +23,10 @@ pub struct Identity {
 
 /// Which of the provider's two answer forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names are the protocol's")]
 pub enum Form {
+    /// `OK|…` or a bare code.
     Text,
+    /// `{"status":…,"request":…}`.
     Json,
 }
 

@@ -104,7 +104,7 @@ async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMa
             let rejections = proxy.config.load().defaults.rejections;
             let reply = match call.key() {
                 Some(key) if key.expose().len() == 32 => refuse::rejection(&rejection, form, rejections, false),
-                _ if rejection.reason == Reason::UnknownKey => refuse::wrong_key(&rejection, form, rejections),
+                _ if rejection.reason == Reason::UnknownKey => refuse::wrong_key(form, rejections),
                 _ => refuse::rejection(&rejection, form, rejections, false),
             };
             return Outgoing::own(operation, reply);

@@ -7,6 +7,7 @@ mod poll;
 mod reply;
 mod source;
 mod submit;
+pub mod tls;
 mod upstream;
 
 use std::sync::Arc;
@@ -30,22 +31,21 @@ pub use self::upstream::Target;
 pub struct Proxy {
     gate: Arc<Gate>,
     clock: Clock,
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
     upstream: ArcSwap<Upstream>,
     tasks: TaskTracker,
 }
 
 impl Proxy {
-    /// A proxy to `target`. Work that must outlive its client runs on `tasks`.
-    pub fn new(gate: Arc<Gate>, clock: Clock, config: Arc<Config>, target: Target, tasks: TaskTracker) -> Self {
-        let upstream = Upstream::new(target, clock, tasks.clone());
-        Self { gate, clock, config: ArcSwap::new(config), upstream: ArcSwap::from_pointee(upstream), tasks }
+    /// A proxy to `target`, reading `config` as it is at each request. Work that must outlive its client runs on `tasks`.
+    pub fn new(gate: Arc<Gate>, clock: Clock, config: Arc<ArcSwap<Config>>, target: Target, tasks: TaskTracker) -> Self {
+        let upstream = ArcSwap::from_pointee(Upstream::new(target, clock));
+        Self { gate, clock, config, upstream, tasks }
     }
 
-    /// Puts a new config in force; connections to the provider are made anew.
-    pub fn reconfigure(&self, config: Arc<Config>, target: Target) {
-        self.upstream.store(Arc::new(Upstream::new(target, self.clock, self.tasks.clone())));
-        self.config.store(config);
+    /// Connects to another `target` from here on.
+    pub fn redirect(&self, target: Target) {
+        self.upstream.store(Arc::new(Upstream::new(target, self.clock)));
     }
 
     /// Asks the provider about a task that nobody polls.

@@ -72,7 +72,7 @@ pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]
         upstream = upstream.max(answered.upstream);
     }
     let text = String::from_utf8_lossy(&joined);
-    let mut outgoing = Outgoing::own(Operation::Poll, refuse::joined(question.form, &text)).after(upstream);
+    let mut outgoing = Outgoing::own(Operation::Poll, refuse::bare(question.form, &text)).after(upstream);
     outgoing.receipts = receipts;
     outgoing
 }

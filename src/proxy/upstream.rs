@@ -84,7 +84,8 @@ pub(super) enum Kind {
 pub(super) struct Upstream {
     target: Target,
     clock: Clock,
-    tasks: TaskTracker,
+    /// Not waited for at shutdown: an idle connection has nothing to lose.
+    drivers: TaskTracker,
     idle: Mutex<VecDeque<Idle>>,
 }
 
@@ -95,8 +96,8 @@ struct Idle {
 }
 
 impl Upstream {
-    pub(super) fn new(target: Target, clock: Clock, tasks: TaskTracker) -> Self {
-        Self { target, clock, tasks, idle: Mutex::default() }
+    pub(super) fn new(target: Target, clock: Clock) -> Self {
+        Self { target, clock, drivers: TaskTracker::new(), idle: Mutex::default() }
     }
 
     /// Sends a request and reads its answer, all within `timeout`.
@@ -126,7 +127,7 @@ impl Upstream {
         path.extend_from_slice(script.as_bytes());
         if let Some(query) = &outgoing.query {
             path.push(b'?');
-            path.extend_from_slice(query);
+            path.extend_from_slice(query.as_bytes());
         }
         let uri = Uri::from_maybe_shared(Bytes::from(path))?;
         headers.insert(HOST, self.target.authority.clone());
@@ -234,7 +235,7 @@ impl Upstream {
     {
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| UpstreamError::Connect)?;
-        self.tasks.spawn(async move {
+        self.drivers.spawn(async move {
             // Its error reaches whoever waits for the answer.
             let _ = connection.await;
         });

@@ -18,14 +18,7 @@ use super::route::{Endpoint, Route};
 use super::secret::Secret;
 use crate::domain::captcha_type::CaptchaType;
 
-/// The form of the reply, and of everything refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// `OK|…` or a bare code.
-    Text,
-    /// `{"status":…,"request":…}`.
-    Json,
-}
+pub use crate::domain::solve::Form;
 
 /// The head of a request, as far as it matters.
 #[derive(Clone, Copy)]

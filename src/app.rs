@@ -1,0 +1,248 @@
+//! The composition root: builds the floors, starts the tasks, orders the shutdown.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, Admin};
+use crate::background::account_poll::{AccountPoll, ClientError};
+use crate::background::{reload, watcher};
+use crate::clock::Clock;
+use crate::config::{self, Config, Scheme};
+use crate::domain::calendar::Calendar;
+use crate::domain::engine::Engine;
+use crate::gate::Gate;
+use crate::proxy::tls::{self, Certificate, TlsError};
+use crate::proxy::{self, Limits, Proxy, Target};
+use crate::record::metrics::{Metrics, MetricsError};
+use crate::record::store::{Durability, OpenError, Store, StoreOptions, Unflushed};
+
+/// Connections of clients at once, over all data listeners.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// Why the sidecar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port that is taken, or an address that is not this machine's.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The record.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// A sidecar that serves.
+#[derive(Debug)]
+pub struct App {
+    /// Where clients are served.
+    pub data: SocketAddr,
+    /// Where clients are served over TLS; `None` without `tls:`.
+    pub tls: Option<SocketAddr>,
+    /// The second port.
+    pub admin: SocketAddr,
+    gate: Arc<Gate>,
+    ready: Arc<AtomicBool>,
+    requests: TaskTracker,
+    chores: TaskTracker,
+    stop_requests: CancellationToken,
+    stop_chores: CancellationToken,
+}
+
+impl App {
+    /// Opens the record, restores the state and serves. `path` is the file that reloads read.
+    pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, StartError> {
+        let clock = Clock::start();
+        let listener = listen(config.listen).await?;
+        let tls_listener = match &config.tls {
+            Some(tls) => Some(listen(tls.listen).await?),
+            None => None,
+        };
+        let admin_listener = listen(config.admin.listen).await?;
+        let certificate = config.tls.as_ref().map(|tls| Certificate::load(&tls.cert, &tls.key)).transpose()?;
+        let target = target(&config)?;
+        let gate = Arc::new(open_gate(&config, clock)?);
+        let data = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let mut app = Self {
+            data,
+            tls: tls_listener.as_ref().and_then(|listener| listener.local_addr().ok()),
+            admin: admin_listener.local_addr().unwrap_or(config.admin.listen),
+            gate: gate.clone(),
+            ready: Arc::new(AtomicBool::new(true)),
+            requests: TaskTracker::new(),
+            chores: TaskTracker::new(),
+            stop_requests: CancellationToken::new(),
+            stop_chores: CancellationToken::new(),
+        };
+        let token = config.admin.token.as_ref().map(crate::wire::secret::Secret::sha256);
+        let keep = config.state.keep_solves;
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        let proxy = Arc::new(Proxy::new(gate.clone(), clock, config.clone(), target, app.requests.clone()));
+        app.serve(&proxy, listener, tls_listener, certificate.as_ref())?;
+        let accounts = AccountPoll::new(gate.clone(), clock, config.clone())?;
+        app.chores.spawn(accounts.run(app.stop_chores.clone()));
+        let watching = watcher::run(proxy.clone(), gate.clone(), app.chores.clone(), keep, app.stop_chores.clone());
+        app.chores.spawn(watching);
+        let (reloads, requests) = mpsc::channel(4);
+        let reloading = Reloading { path: path.clone(), config, gate: gate.clone(), proxy, certificate };
+        app.chores.spawn(reload::run(path, requests, move || reloading.reload(), app.stop_chores.clone()));
+        let admin = Arc::new(Admin { gate, token, ready: app.ready.clone(), reloads });
+        app.chores.spawn(admin::serve(admin, admin_listener, app.chores.clone(), app.stop_chores.clone()));
+        Ok(app)
+    }
+
+    fn serve(
+        &mut self,
+        proxy: &Arc<Proxy>,
+        listener: TcpListener,
+        tls_listener: Option<TcpListener>,
+        certificate: Option<&Arc<Certificate>>,
+    ) -> Result<(), TlsError> {
+        let limits = Limits::new(CONNECTIONS_MAX);
+        let stop = &self.stop_requests;
+        self.requests.spawn(proxy::serve(proxy.clone(), listener, None, limits.clone(), stop.clone()));
+        if let Some((listener, certificate)) = tls_listener.zip(certificate) {
+            let server = Some(certificate.server()?);
+            self.requests.spawn(proxy::serve(proxy.clone(), listener, server, limits, stop.clone()));
+        }
+        Ok(())
+    }
+
+    /// The state as it is.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Ends in order: not ready, no new connections, requests under way answered, everything written
+    /// down. What is not done within `grace` is cut off, but never what is to be written.
+    pub async fn stop(self, grace: Duration) -> Result<(), Unflushed> {
+        self.ready.store(false, Ordering::Release);
+        self.stop_requests.cancel();
+        self.requests.close();
+        if tokio::time::timeout(grace, self.requests.wait()).await.is_err() {
+            tracing::warn!(left = self.requests.len(), "the grace is over; requests under way are cut off");
+        }
+        self.stop_chores.cancel();
+        self.chores.close();
+        // Chores hold nothing that is not in the core: a poll of the watcher is asked again after the start.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.chores.wait()).await;
+        let gate = self.gate;
+        match tokio::task::spawn_blocking(move || gate.close(grace.max(Duration::from_secs(5)))).await {
+            Ok(closed) => closed,
+            Err(_) => Err(Unflushed { left: 0, spill: None }),
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+fn open_gate(config: &Config, clock: Clock) -> Result<Gate, StartError> {
+    let policy = Arc::new(config.policy.clone());
+    let options = StoreOptions {
+        path: config.state.path.clone(),
+        durability: match config.state.durability {
+            config::Durability::Process => Durability::Process,
+            config::Durability::Power => Durability::Power,
+        },
+        clock: Arc::new(move || clock.mono()),
+    };
+    let now = clock.now();
+    let today = Calendar::new(policy.time_zone.clone(), now.wall).today();
+    let zone = policy.time_zone.iana_name().unwrap_or("UTC");
+    let (store, restored) = Store::open(&options, today, zone)?;
+    tracing::info!(
+        path = %config.state.path.display(),
+        open_tasks = restored.tasks.len(),
+        tenants_charged = restored.charged.len(),
+        "the record is open"
+    );
+    let metrics = Metrics::new(&policy)?;
+    metrics.reloaded(true, now.wall);
+    Ok(Gate::new(Engine::new(&policy, restored, now), clock, store, metrics))
+}
+
+fn target(config: &Config) -> Result<Target, TlsError> {
+    let url = &config.upstream.url;
+    let tls = match url.scheme() {
+        Scheme::Http => None,
+        Scheme::Https => Some(tls::client()?),
+    };
+    Ok(Target {
+        host: url.host().to_owned(),
+        port: url.port(),
+        authority: HeaderValue::from_str(url.authority()).unwrap_or(HeaderValue::from_static("")),
+        base_path: url.base_path().to_owned(),
+        tls,
+        connect_timeout: config.upstream.connect_timeout,
+    })
+}
+
+/// Puts a changed config in force: whole, or not at all.
+struct Reloading {
+    path: Option<PathBuf>,
+    config: Arc<ArcSwap<Config>>,
+    gate: Arc<Gate>,
+    proxy: Arc<Proxy>,
+    certificate: Option<Arc<Certificate>>,
+}
+
+impl Reloading {
+    fn reload(&self) -> Result<(), String> {
+        let outcome = self.try_reload();
+        self.gate.metrics().reloaded(outcome.is_ok(), self.gate.now().wall);
+        match &outcome {
+            Ok(()) => tracing::info!("the config was reloaded"),
+            Err(why) => tracing::error!("the config was not reloaded, the old one stays in force:\n{why}"),
+        }
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<(), String> {
+        let Some(path) = &self.path else { return Err("there is no config file to reload".to_owned()) };
+        let config = config::load(path, &|name| std::env::var(name).ok()).map_err(|faults| faults.to_string())?;
+        let target = target(&config).map_err(|error| error.to_string())?;
+        if let (Some(certificate), Some(tls)) = (&self.certificate, &config.tls) {
+            certificate.reload(&tls.cert, &tls.key).map_err(|error| error.to_string())?;
+        }
+        let old = self.config.load();
+        for (key, changed) in [
+            ("listen", old.listen != config.listen),
+            ("tls.listen", old.tls.as_ref().map(|tls| tls.listen) != config.tls.as_ref().map(|tls| tls.listen)),
+            ("admin", old.admin != config.admin),
+            ("state", old.state != config.state),
+        ] {
+            if changed {
+                tracing::warn!(key, "this change takes a restart");
+            }
+        }
+        self.gate.reconfigure(&Arc::new(config.policy.clone()));
+        self.proxy.redirect(target);
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! A changed config is put in force whole or not at all: on SIGHUP, when the file changes, on request.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+/// How often the file is looked at. A look reads it whole, so that a swapped symlink (a Kubernetes
+/// `ConfigMap`) is seen too.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Asks for a reload; the answer is why it failed, if it did.
+pub type Request = oneshot::Sender<Result<(), String>>;
+
+/// Watches the file at `path` (`None`: there is none to watch) and calls `reload` until `stop`.
+pub async fn run(
+    path: Option<PathBuf>,
+    mut requests: mpsc::Receiver<Request>,
+    reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    stop: CancellationToken,
+) {
+    let reload = Arc::new(reload);
+    let mut seen = fingerprint(path.as_ref()).await;
+    let mut looks = tokio::time::interval(EVERY);
+    let mut hangups = hangups();
+    loop {
+        let request = tokio::select! {
+            () = stop.cancelled() => return,
+            request = requests.recv() => request,
+            () = hangups.recv() => None,
+            _ = looks.tick() => {
+                let now = fingerprint(path.as_ref()).await;
+                if now == seen || now.is_none() {
+                    continue;
+                }
+                None
+            }
+        };
+        seen = fingerprint(path.as_ref()).await;
+        let reload = reload.clone();
+        let outcome = tokio::task::spawn_blocking(move || reload()).await;
+        let outcome = outcome.unwrap_or_else(|_| Err("the reload broke off".to_owned()));
+        if let Some(request) = request {
+            // Whoever asked may be gone.
+            let _ = request.send(outcome);
+        }
+    }
+}
+
+async fn fingerprint(path: Option<&PathBuf>) -> Option<[u8; 32]> {
+    let text = tokio::fs::read(path?).await.ok()?;
+    Some(Sha256::digest(&text).into())
+}
+
+/// SIGHUP, where there is such a thing.
+struct Hangups(Option<tokio::signal::unix::Signal>);
+
+fn hangups() -> Hangups {
+    Hangups(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok())
+}
+
+impl Hangups {
+    async fn recv(&mut self) {
+        match &mut self.0 {
+            Some(signal) if signal.recv().await.is_some() => {}
+            _ => std::future::pending().await,
+        }
+    }
+}

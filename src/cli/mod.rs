@@ -1,0 +1,97 @@
+//! The commands, one file each.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
+
+mod check;
+mod completions;
+mod run;
+mod simulate_provider;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Faults};
+
+/// A reliability sidecar for captcha solving: limits, billing and error budgets between your
+/// applications and `CaptchaAI`.
+///
+/// Point your application's base URL at `solvegate run` and change nothing else.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Try it without an account:  solvegate demo\n\
+    Check a config:             solvegate check --config solvegate.yaml\n\
+    Serve:                      solvegate run --config solvegate.yaml")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve: forward solves, enforce limits, bill, export metrics.
+    ///
+    /// Without a config it forwards every key as it is and only observes. SIGHUP, a change of the file
+    /// and `POST /-/reload` on the admin port reload it; SIGTERM and Ctrl-C end it in order.
+    Run(ConfigFile),
+    /// Check a config: report every fault with its line, or print the effective config, secrets masked.
+    Check(ConfigFile),
+    /// Serve the provider's API with made-up answers, for tests, benches and trying things out.
+    SimulateProvider(crate::simulate::SimulateArgs),
+    /// Print completions for a shell.
+    ///
+    /// For example: `solvegate completions bash > /etc/bash_completion.d/solvegate`
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The config. Default: `solvegate.yaml` where it exists, else none, which forwards and observes.
+    #[arg(long, short, value_name = "FILE", env = "SOLVEGATE_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn path(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from("solvegate.yaml")).filter(|path| path.exists());
+        self.config.clone().or_else(usual)
+    }
+
+    fn load(&self) -> Result<Config, Faults> {
+        match self.path() {
+            Some(path) => config::load(&path, &|name| std::env::var(name).ok()),
+            None => Ok(config::default_config()),
+        }
+    }
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    // One TLS provider for everything in the process; a second call finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match Arguments::parse().command {
+        Command::Run(file) => run::run(&file),
+        Command::Check(file) => check::check(&file),
+        Command::SimulateProvider(arguments) => simulate_provider::run(arguments),
+        Command::Completions { shell } => completions::print(shell),
+    }
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    let mut text = format!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    eprintln!("{text}");
+    ExitCode::FAILURE
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

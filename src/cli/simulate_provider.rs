@@ -1,0 +1,23 @@
+//! `solvegate simulate-provider`.
+
+use std::process::ExitCode;
+
+use super::fail;
+use crate::simulate::{SimulateArgs, Simulation};
+
+pub(super) fn run(arguments: SimulateArgs) -> ExitCode {
+    let runtime = match super::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    runtime.block_on(async {
+        let simulation = match Simulation::start(arguments.into()).await {
+            Ok(simulation) => simulation,
+            Err(error) => return fail(&error),
+        };
+        println!("simulate-provider listening on http://{}", simulation.addr());
+        let _ = tokio::signal::ctrl_c().await;
+        simulation.stop().await;
+        ExitCode::SUCCESS
+    })
+}
