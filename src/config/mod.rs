@@ -1,1 +1,267 @@
 //! What the operator wrote: `solvegate.yaml`, checked whole and resolved.
+//!
+//! ```text
+//! text -> yaml (a tree with lines) -> expand (${NAME}, ${file:PATH}) -> service, tenants, slo -> Config
+//! ```
+//! Every fault is gathered on the way and reported at once; a [`Config`] has none.
+
+mod effective;
+mod expand;
+mod finding;
+mod limits;
+mod scalar;
+mod secret;
+mod section;
+mod service;
+mod slo;
+mod tenants;
+mod urls;
+mod words;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use self::expand::Sources;
+use self::finding::{Place, Report};
+use self::yaml::{Kind, Node};
+use crate::domain::ids::Name;
+use crate::domain::policy::{Charge, Overdraft, Policy, PriceList, RejectionForm};
+
+pub use self::effective::{effective, view};
+pub use self::finding::{Faults, Finding};
+pub use self::secret::Secret;
+pub use self::urls::{Scheme, UpstreamUrl, WebhookUrl};
+
+/// Everything the operator decides, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data listener, in plain HTTP.
+    pub listen: SocketAddr,
+    /// A second data listener with TLS.
+    pub tls: Option<Tls>,
+    /// The second port: metrics, health, API, status page.
+    pub admin: Admin,
+    /// The provider.
+    pub upstream: UpstreamConfig,
+    /// The real keys, by account; empty without `accounts`.
+    pub account_keys: BTreeMap<Name, Secret>,
+    /// Peers whose `X-Forwarded-For` counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Webhooks.
+    pub notify: Vec<Notify>,
+    /// What is kept on disk.
+    pub state: State,
+    /// The log.
+    pub log: Log,
+    /// The most that a shutdown takes.
+    pub shutdown_grace: Duration,
+    /// What holds where a tenant says nothing, and for a caller that is no tenant.
+    pub defaults: TenantDefaults,
+    /// What decisions depend on.
+    pub policy: Policy,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Finding>,
+}
+
+/// The TLS listener. Paths in the config are relative to the folder of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Its address.
+    pub listen: SocketAddr,
+    /// The bearer token; `None` only on a loopback address.
+    pub token: Option<Secret>,
+}
+
+/// The provider and how long it may take. `poll_spacing` and `forget_after` are part of the policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Where `in.php` is found.
+    pub url: UpstreamUrl,
+    /// For a TCP and TLS connection.
+    pub connect_timeout: Duration,
+    /// For the whole of a submission; a client waits 5 s at most.
+    pub submit_timeout: Duration,
+    /// For the whole of a poll.
+    pub poll_timeout: Duration,
+    /// How long a poll may be held until its solve is terminal; zero is not at all.
+    pub hold_polls: Duration,
+}
+
+/// A webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notify {
+    /// Where to.
+    pub url: WebhookUrl,
+    /// In which form.
+    pub format: NotifyFormat,
+    /// What about, without repetition.
+    pub events: Vec<NotifyEvent>,
+    /// Least time between two posts about one tenant and kind.
+    pub cooldown: Duration,
+}
+
+/// The body of a webhook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the contract")]
+pub enum NotifyFormat {
+    Json,
+    Slack,
+    Discord,
+}
+
+/// What a webhook may be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotifyEvent {
+    /// A change of an SLO's status.
+    SloStatus,
+    /// A balance at zero, or at or below its threshold.
+    LowBalance,
+    /// A tenant crossing 80 % or 100 % of an allocation.
+    Allocation,
+    /// Trouble with an account at the provider.
+    Account,
+}
+
+/// What is kept on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The database file.
+    pub path: PathBuf,
+    /// What a commit survives.
+    pub durability: Durability,
+    /// How long solves stay in the log.
+    pub keep_solves: Duration,
+}
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of the process.
+    Process,
+    /// The loss of power.
+    Power,
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// How much of a page URL is logged and stored.
+    pub urls: LogUrls,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the contract")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// How much of a page URL is logged and stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the contract")]
+pub enum LogUrls {
+    Host,
+    Whole,
+    None,
+}
+
+/// What holds where a tenant says nothing, and for a caller that is no tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantDefaults {
+    /// How a refusal is put.
+    pub rejections: RejectionForm,
+    /// `false`: decide and count, let everything pass.
+    pub enforce: bool,
+    /// What makes a solve chargeable.
+    pub charge: Charge,
+    /// What a prepaid balance must cover.
+    pub overdraft: Overdraft,
+    /// What one success costs.
+    pub prices: PriceList,
+}
+
+/// What holds without any file.
+pub fn default_config() -> Config {
+    let nothing = Node { line: 1, kind: Kind::Null };
+    service::read(&nothing, Path::new(""), &Report::new("defaults"))
+}
+
+/// Reads and checks a file; `env` looks an environment variable up.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+    let report = Report::new(&path.display().to_string());
+    match read_file(path) {
+        Ok(text) => {
+            let base_dir = path.parent().unwrap_or_else(|| Path::new(""));
+            check(&text, base_dir, env, report)
+        }
+        Err(sentence) => {
+            report.fault(&Place::default(), sentence);
+            conclude(default_config(), report)
+        }
+    }
+}
+
+/// Checks the text of a file; `name` stands in the faults, `base_dir` is the folder that relative
+/// paths start from.
+pub fn parse(
+    name: &str,
+    text: &str,
+    base_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Faults> {
+    check(text, base_dir, env, Report::new(name))
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(yaml::SIZE_MAX as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > yaml::SIZE_MAX {
+        return Err(yaml::TOO_LARGE.into());
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8 text; save it as UTF-8".into())
+}
+
+fn check(
+    text: &str,
+    base_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    report: Report,
+) -> Result<Config, Faults> {
+    let Some(mut root) = yaml::parse(text, &report) else {
+        return conclude(default_config(), report);
+    };
+    Sources::new(base_dir, env).expand(&mut root, &Place::default(), &report);
+    let config = service::read(&root, base_dir, &report);
+    conclude(config, report)
+}
+
+fn conclude(config: Config, report: Report) -> Result<Config, Faults> {
+    let warnings = report.conclude()?;
+    Ok(Config { warnings, ..config })
+}
