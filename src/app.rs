@@ -82,10 +82,13 @@ impl App {
             None => None,
         };
         let admin_listener = listen(config.admin.listen).await?;
-        let certificate = config.tls.as_ref().map(|tls| Certificate::load(&tls.cert, &tls.key)).transpose()?;
+        let certificate =
+            config.tls.as_ref().map(|tls| Certificate::load(&tls.cert, &tls.key)).transpose()?;
         let target = target(&config)?;
         let gate = Arc::new(open_gate(&config, clock)?);
-        let data = listener.local_addr().map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let data = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let mut app = Self {
             data,
             tls: tls_listener.as_ref().and_then(|listener| listener.local_addr().ok()),
@@ -100,17 +103,35 @@ impl App {
         let token = config.admin.token.as_ref().map(crate::wire::secret::Secret::sha256);
         let keep = config.state.keep_solves;
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let proxy = Arc::new(Proxy::new(gate.clone(), clock, config.clone(), target, app.requests.clone()));
+        let proxy =
+            Arc::new(Proxy::new(gate.clone(), clock, config.clone(), target, app.requests.clone()));
         app.serve(&proxy, listener, tls_listener, certificate.as_ref())?;
         let accounts = AccountPoll::new(gate.clone(), clock, config.clone())?;
         app.chores.spawn(accounts.run(app.stop_chores.clone()));
-        let watching = watcher::run(proxy.clone(), gate.clone(), app.chores.clone(), keep, app.stop_chores.clone());
+        let watching = watcher::run(
+            proxy.clone(),
+            gate.clone(),
+            app.chores.clone(),
+            keep,
+            app.stop_chores.clone(),
+        );
         app.chores.spawn(watching);
         let (reloads, requests) = mpsc::channel(4);
-        let reloading = Reloading { path: path.clone(), config, gate: gate.clone(), proxy, certificate };
-        app.chores.spawn(reload::run(path, requests, move || reloading.reload(), app.stop_chores.clone()));
+        let reloading =
+            Reloading { path: path.clone(), config, gate: gate.clone(), proxy, certificate };
+        app.chores.spawn(reload::run(
+            path,
+            requests,
+            move || reloading.reload(),
+            app.stop_chores.clone(),
+        ));
         let admin = Arc::new(Admin { gate, token, ready: app.ready.clone(), reloads });
-        app.chores.spawn(admin::serve(admin, admin_listener, app.chores.clone(), app.stop_chores.clone()));
+        app.chores.spawn(admin::serve(
+            admin,
+            admin_listener,
+            app.chores.clone(),
+            app.stop_chores.clone(),
+        ));
         Ok(app)
     }
 
@@ -123,10 +144,22 @@ impl App {
     ) -> Result<(), TlsError> {
         let limits = Limits::new(CONNECTIONS_MAX);
         let stop = &self.stop_requests;
-        self.requests.spawn(proxy::serve(proxy.clone(), listener, None, limits.clone(), stop.clone()));
+        self.requests.spawn(proxy::serve(
+            proxy.clone(),
+            listener,
+            None,
+            limits.clone(),
+            stop.clone(),
+        ));
         if let Some((listener, certificate)) = tls_listener.zip(certificate) {
             let server = Some(certificate.server()?);
-            self.requests.spawn(proxy::serve(proxy.clone(), listener, server, limits, stop.clone()));
+            self.requests.spawn(proxy::serve(
+                proxy.clone(),
+                listener,
+                server,
+                limits,
+                stop.clone(),
+            ));
         }
         Ok(())
     }
@@ -143,14 +176,19 @@ impl App {
         self.stop_requests.cancel();
         self.requests.close();
         if tokio::time::timeout(grace, self.requests.wait()).await.is_err() {
-            tracing::warn!(left = self.requests.len(), "the grace is over; requests under way are cut off");
+            tracing::warn!(
+                left = self.requests.len(),
+                "the grace is over; requests under way are cut off"
+            );
         }
         self.stop_chores.cancel();
         self.chores.close();
         // Chores hold nothing that is not in the core: a poll of the watcher is asked again after the start.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.chores.wait()).await;
         let gate = self.gate;
-        match tokio::task::spawn_blocking(move || gate.close(grace.max(Duration::from_secs(5)))).await {
+        match tokio::task::spawn_blocking(move || gate.close(grace.max(Duration::from_secs(5))))
+            .await
+        {
             Ok(closed) => closed,
             Err(_) => Err(Unflushed { left: 0, spill: None }),
         }
@@ -217,14 +255,19 @@ impl Reloading {
         self.gate.metrics().reloaded(outcome.is_ok(), self.gate.now().wall);
         match &outcome {
             Ok(()) => tracing::info!("the config was reloaded"),
-            Err(why) => tracing::error!("the config was not reloaded, the old one stays in force:\n{why}"),
+            Err(why) => {
+                tracing::error!("the config was not reloaded, the old one stays in force:\n{why}")
+            }
         }
         outcome
     }
 
     fn try_reload(&self) -> Result<(), String> {
-        let Some(path) = &self.path else { return Err("there is no config file to reload".to_owned()) };
-        let config = config::load(path, &|name| std::env::var(name).ok()).map_err(|faults| faults.to_string())?;
+        let Some(path) = &self.path else {
+            return Err("there is no config file to reload".to_owned());
+        };
+        let config = config::load(path, &|name| std::env::var(name).ok())
+            .map_err(|faults| faults.to_string())?;
         let target = target(&config).map_err(|error| error.to_string())?;
         if let (Some(certificate), Some(tls)) = (&self.certificate, &config.tls) {
             certificate.reload(&tls.cert, &tls.key).map_err(|error| error.to_string())?;
@@ -232,7 +275,10 @@ impl Reloading {
         let old = self.config.load();
         for (key, changed) in [
             ("listen", old.listen != config.listen),
-            ("tls.listen", old.tls.as_ref().map(|tls| tls.listen) != config.tls.as_ref().map(|tls| tls.listen)),
+            (
+                "tls.listen",
+                old.tls.as_ref().map(|tls| tls.listen) != config.tls.as_ref().map(|tls| tls.listen),
+            ),
             ("admin", old.admin != config.admin),
             ("state", old.state != config.state),
         ] {

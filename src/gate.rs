@@ -12,7 +12,8 @@ use crate::clock::Clock;
 use crate::domain::account::AccountReport;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{
-    AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult, Snapshot,
+    AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult,
+    Snapshot,
 };
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::journal::Write;
@@ -281,7 +282,7 @@ impl Gate {
 
     /// A copy of the state, to be read outside the lock.
     pub fn snapshot(&self) -> Snapshot {
-        self.with(|engine, now| engine.snapshot(now))
+        self.with(Engine::snapshot)
     }
 
     /// Why the record cannot be written, if it cannot.
@@ -310,7 +311,9 @@ impl Gate {
                 Ok(_) => return,
                 Err(_) if self.store.is_accepting() => {}
                 Err(_) => {
-                    tracing::warn!("a ready answer goes out while the store is failing; its charge waits in memory");
+                    tracing::warn!(
+                        "a ready answer goes out while the store is failing; its charge waits in memory"
+                    );
                     return;
                 }
             }

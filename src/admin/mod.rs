@@ -40,7 +40,12 @@ pub struct Admin {
 }
 
 /// Serves until `stop`.
-pub async fn serve(admin: Arc<Admin>, listener: TcpListener, tasks: TaskTracker, stop: CancellationToken) {
+pub async fn serve(
+    admin: Arc<Admin>,
+    listener: TcpListener,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -79,7 +84,11 @@ async fn answer(admin: &Arc<Admin>, request: Request<Incoming>) -> Response<Full
     let path = request.uri().path();
     let open = matches!(path, "/healthz" | "/readyz");
     if !open && !is_authorized(admin, &request) {
-        let mut response = error(StatusCode::UNAUTHORIZED, "unauthorized", "send `Authorization: Bearer <admin.token>`");
+        let mut response = error(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "send `Authorization: Bearer <admin.token>`",
+        );
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return response;
     }
@@ -90,7 +99,11 @@ async fn answer(admin: &Arc<Admin>, request: Request<Incoming>) -> Response<Full
         ("/-/reload", &Method::POST) => reload(admin).await,
         ("/healthz" | "/readyz" | "/metrics", _) => not_allowed("GET, HEAD"),
         ("/-/reload", _) => not_allowed("POST"),
-        _ => error(StatusCode::NOT_FOUND, "not_found", "served here: /metrics, /healthz, /readyz, POST /-/reload"),
+        _ => error(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "served here: /metrics, /healthz, /readyz, POST /-/reload",
+        ),
     }
 }
 
@@ -126,26 +139,36 @@ async fn metrics(admin: Arc<Admin>) -> Response<Full<Bytes>> {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
             response
         }
-        Ok(Err(_)) | Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "render_failed", "metrics cannot be rendered"),
+        Ok(Err(_)) | Err(_) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, "render_failed", "metrics cannot be rendered")
+        }
     }
 }
 
 async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
     let (sender, outcome) = oneshot::channel();
     if admin.reloads.send(sender).await.is_err() {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the process is shutting down");
+        return error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "shutting_down",
+            "the process is shutting down",
+        );
     }
     match outcome.await {
         Ok(Ok(())) => text(StatusCode::OK, "reloaded\n"),
         Ok(Err(why)) => error(StatusCode::UNPROCESSABLE_ENTITY, "config_refused", &why),
-        Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the process is shutting down"),
+        Err(_) => {
+            error(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the process is shutting down")
+        }
     }
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -37,7 +37,11 @@ pub struct AccountPoll {
 
 impl AccountPoll {
     /// Uses the addresses and keys of `config` as they are at each round.
-    pub fn new(gate: Arc<Gate>, clock: Clock, config: Arc<ArcSwap<Config>>) -> Result<Self, ClientError> {
+    pub fn new(
+        gate: Arc<Gate>,
+        clock: Clock,
+        config: Arc<ArcSwap<Config>>,
+    ) -> Result<Self, ClientError> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -96,12 +100,17 @@ impl AccountPoll {
     async fn ask(&self, account: &Name, key: &Secret, operation: Operation) -> Option<Vec<u8>> {
         let action = if operation == Operation::Threads { "threadsinfo" } else { "getbalance" };
         let url = &self.config.load().upstream.url;
-        let address = format!("{}://{}{}/res.php", url.scheme().as_str(), url.authority(), url.base_path());
+        let address =
+            format!("{}://{}{}/res.php", url.scheme().as_str(), url.authority(), url.base_path());
         let form: String = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([("key", key.expose()), ("action", action), ("json", "1")])
             .finish();
         let started = self.clock.mono();
-        let request = self.client.post(address).header("content-type", "application/x-www-form-urlencoded").body(form);
+        let request = self
+            .client
+            .post(address)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form);
         let answered = match request.send().await {
             Ok(response) => {
                 let status = response.status().as_u16();

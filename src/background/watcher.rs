@@ -18,7 +18,13 @@ const POLLS_MAX: usize = 32;
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
 
 /// Runs until `stop`.
-pub async fn run(proxy: Arc<Proxy>, gate: Arc<Gate>, tasks: TaskTracker, keep: Duration, stop: CancellationToken) {
+pub async fn run(
+    proxy: Arc<Proxy>,
+    gate: Arc<Gate>,
+    tasks: TaskTracker,
+    keep: Duration,
+    stop: CancellationToken,
+) {
     let polls = Arc::new(Semaphore::new(POLLS_MAX));
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -22,7 +22,9 @@ pub(super) fn run(file: &ConfigFile) -> ExitCode {
         tracing::warn!("{warning}");
     }
     if config.policy.pass_through {
-        tracing::warn!("no tenants are configured: every key is forwarded as it is, nothing is enforced");
+        tracing::warn!(
+            "no tenants are configured: every key is forwarded as it is, nothing is enforced"
+        );
     }
     match super::runtime() {
         Ok(runtime) => runtime.block_on(serve(config, file)),
@@ -32,10 +34,11 @@ pub(super) fn run(file: &ConfigFile) -> ExitCode {
 
 async fn serve(config: Config, file: &ConfigFile) -> ExitCode {
     let grace = config.shutdown_grace;
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(&error),
-    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => return fail(&error),
+        };
     let app = match App::start(config, file.path()).await {
         Ok(app) => app,
         Err(error) => return fail(&error),

@@ -11,7 +11,7 @@ pub(super) fn run(arguments: SimulateArgs) -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(async {
-        let simulation = match Simulation::start(arguments.into()).await {
+        let simulation = match Simulation::start(arguments) {
             Ok(simulation) => simulation,
             Err(error) => return fail(&error),
         };

@@ -10,7 +10,6 @@ mod expand;
 mod finding;
 mod limits;
 mod scalar;
-mod secret;
 mod section;
 mod service;
 mod slo;
@@ -39,8 +38,8 @@ use crate::domain::policy::{Charge, Overdraft, Policy, PriceList, RejectionForm}
 
 pub use self::effective::{effective, view};
 pub use self::finding::{Faults, Finding};
-pub use self::secret::Secret;
 pub use self::urls::{Scheme, UpstreamUrl, WebhookUrl};
+pub use crate::wire::secret::Secret;
 
 /// Everything the operator decides, checked.
 #[derive(Debug, Clone)]

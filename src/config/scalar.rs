@@ -12,12 +12,12 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::finding::veiled;
-use super::secret::Secret;
 use super::yaml::Scalar;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, Name};
 use crate::domain::money::{Money, ParseMoneyError};
 use crate::domain::time::Wall;
+use crate::wire::secret::Secret;
 
 /// What stands for a secret in the effective config.
 pub(super) const MASK: &str = "***";
@@ -226,7 +226,7 @@ pub(super) fn tenant_key(scalar: &Scalar) -> Read<KeyHash> {
     } else if !scalar.text.bytes().all(|b| b.is_ascii_alphanumeric()) {
         Err("must be 32 letters or digits (has other characters)".into())
     } else {
-        Ok(Secret::new(&scalar.text).sha256())
+        Ok(Secret::new(scalar.text.as_str()).sha256())
     }
 }
 

@@ -7,7 +7,6 @@ use jiff::tz::TimeZone;
 use super::finding::Place;
 use super::limits::{AMOUNT_MAX, Prices, is_bounded, limits};
 use super::scalar::{self, Read, boolean, integer, money, one_of};
-use super::secret::Secret;
 use super::section::Section;
 use super::yaml::Scalar;
 use super::{TenantDefaults, words};
@@ -17,6 +16,7 @@ use crate::domain::policy::{
     AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Plan, PriceList, Priority, RejectionForm,
     TenantPolicy, Threads,
 };
+use crate::wire::secret::Secret;
 
 /// The price of a solve where `prices:` names none.
 const PRICE_DEFAULT: Money = Money::from_micros(3_000);

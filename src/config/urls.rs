@@ -7,8 +7,8 @@ use http::Uri;
 use http::uri::Authority;
 
 use super::scalar::Read;
-use super::secret::Secret;
 use super::yaml::Scalar;
+use crate::wire::secret::Secret;
 
 /// How the provider is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl WebhookUrl {
         let (scheme, _, authority) = split(&scalar.text, "https://hooks.example/x")?;
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let shown = format!("{}://{host}/***", scheme.as_str());
-        Ok(Self { whole: Secret::new(&scalar.text), shown })
+        Ok(Self { whole: Secret::new(scalar.text.as_str()), shown })
     }
 
     /// The URL itself, for the one place that posts to it.

@@ -20,7 +20,8 @@ pub struct Policy {
     /// Tenants by name.
     pub tenants: BTreeMap<Name, TenantPolicy>,
     /// No tenant is configured: every key is forwarded as it is, as tenant `default`, and nothing is
-    /// enforced. `tenants` then holds just `default`, `accounts` just `default`.
+    /// enforced. `tenants` then holds just `default`; `accounts` has a `default` without a key beside
+    /// those configured.
     pub pass_through: bool,
     /// Error-budget objectives per captcha type.
     pub slo: SloPolicy,

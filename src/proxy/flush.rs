@@ -30,6 +30,10 @@ impl Receipt {
     pub(super) fn new(gate: &Arc<Gate>, solve: SolveId) -> Self {
         Self { gate: gate.clone(), solve, flushed: false }
     }
+
+    fn sign(mut self) {
+        self.flushed = true;
+    }
 }
 
 impl Drop for Receipt {
@@ -63,7 +67,10 @@ impl http_body::Body for Answered {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(data) = self.data.take() else { return Poll::Ready(None) };
         let receipts = std::mem::take(&mut self.receipts);
         if !receipts.is_empty() {
@@ -95,13 +102,21 @@ impl<S> Flushing<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -121,9 +136,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             let due = std::mem::take(&mut *self.due.lock());
-            for mut receipt in due {
-                receipt.flushed = true;
-            }
+            due.into_iter().for_each(Receipt::sign);
         }
         flushed
     }

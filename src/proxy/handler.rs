@@ -29,7 +29,12 @@ const BODY_BYTES_MAX: usize = 16 << 20;
 const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// Answers one request of a client at `peer`.
-pub(super) async fn handle(proxy: Arc<Proxy>, peer: IpAddr, due: Due, request: Request<Incoming>) -> Response<Answered> {
+pub(super) async fn handle(
+    proxy: Arc<Proxy>,
+    peer: IpAddr,
+    due: Due,
+    request: Request<Incoming>,
+) -> Response<Answered> {
     let started = proxy.clock.mono();
     let (head, body) = request.into_parts();
     let (outgoing, allow_origin) = match route::route(head.uri.path()) {
@@ -48,9 +53,17 @@ pub(super) async fn handle(proxy: Arc<Proxy>, peer: IpAddr, due: Due, request: R
     outgoing.into_response(&due, allow_origin)
 }
 
-async fn serve(proxy: &Arc<Proxy>, route: Route, peer: IpAddr, (head, body): (&Parts, Incoming)) -> (Outgoing, bool) {
-    let wire_head =
-        Head { method: &head.method, query: head.uri.query(), content_type: head.headers.get(http::header::CONTENT_TYPE) };
+async fn serve(
+    proxy: &Arc<Proxy>,
+    route: Route,
+    peer: IpAddr,
+    (head, body): (&Parts, Incoming),
+) -> (Outgoing, bool) {
+    let wire_head = Head {
+        method: &head.method,
+        query: head.uri.query(),
+        content_type: head.headers.get(http::header::CONTENT_TYPE),
+    };
     let operation = match route.endpoint {
         Endpoint::In => Operation::Submit,
         Endpoint::Res => Operation::Poll,
@@ -58,12 +71,24 @@ async fn serve(proxy: &Arc<Proxy>, route: Route, peer: IpAddr, (head, body): (&P
     };
     let body = match read(body).await {
         Ok(body) => body,
-        Err(unread) => return (proxy.refuse_unread(operation, unread, request::form_hint(&wire_head, &[])), false),
+        Err(unread) => {
+            return (
+                proxy.refuse_unread(operation, unread, request::form_hint(&wire_head, &[])),
+                false,
+            );
+        }
     };
     let call = match request::parse(route, &wire_head, body.clone()) {
         Ok(call) => call,
         Err(malformed) => {
-            return (proxy.refuse_malformed(operation, &malformed, request::form_hint(&wire_head, &body)), false);
+            return (
+                proxy.refuse_malformed(
+                    operation,
+                    &malformed,
+                    request::form_hint(&wire_head, &body),
+                ),
+                false,
+            );
         }
     };
     let allow_origin = call.header_acao();
@@ -71,6 +96,7 @@ async fn serve(proxy: &Arc<Proxy>, route: Route, peer: IpAddr, (head, body): (&P
 }
 
 /// Why a body was not read whole.
+#[derive(Clone, Copy)]
 enum Unread {
     TooLarge,
     TooSlow,
@@ -103,7 +129,9 @@ async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMa
         Err(rejection) => {
             let rejections = proxy.config.load().defaults.rejections;
             let reply = match call.key() {
-                Some(key) if key.expose().len() == 32 => refuse::rejection(&rejection, form, rejections, false),
+                Some(key) if key.expose().len() == 32 => {
+                    refuse::rejection(&rejection, form, rejections, false)
+                }
                 _ if rejection.reason == Reason::UnknownKey => refuse::wrong_key(form, rejections),
                 _ => refuse::rejection(&rejection, form, rejections, false),
             };
@@ -117,7 +145,9 @@ async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMa
                 captcha_type: call.captcha_type(),
                 form,
                 source_ip: Some(source_ip),
-                page: call.page_url().and_then(|url| source::page(&url, proxy.config.load().log.urls)),
+                page: call
+                    .page_url()
+                    .and_then(|url| source::page(&url, proxy.config.load().log.urls)),
                 pingback: call.pingback(),
                 holder: proxy.gate.policy().pass_through.then_some(hash).flatten(),
             };
@@ -146,22 +176,34 @@ fn operation(call: &Call) -> Operation {
     }
 }
 
-async fn act(proxy: &Proxy, (call, action): (&Call, Action), identity: Identity, headers: &HeaderMap) -> Outgoing {
+async fn act(
+    proxy: &Proxy,
+    (call, action): (&Call, Action),
+    identity: Identity,
+    headers: &HeaderMap,
+) -> Outgoing {
     let form = call.form();
     let pass_through = proxy.gate.policy().pass_through;
     let question = |call| Question { identity, form, call, headers };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
-        Action::Get(Ids::Many(_)) | Action::Get2(_) if pass_through => forward(proxy, call, identity, headers).await,
+        Action::Get(Ids::Many(_)) | Action::Get2(_) | Action::GetBalance | Action::ThreadsInfo
+            if pass_through =>
+        {
+            forward(proxy, call, identity, headers).await
+        }
         Action::Get(Ids::Many(tasks)) | Action::Get2(Ids::Many(tasks)) => {
             poll::many(proxy, question(None), &tasks).await
         }
         Action::Get2(Ids::One(task)) => poll::with_price(proxy, question(None), &task).await,
-        Action::GetBalance | Action::ThreadsInfo if pass_through => forward(proxy, call, identity, headers).await,
         Action::GetBalance => account_call(proxy, identity, Operation::Balance, form),
         Action::ThreadsInfo => account_call(proxy, identity, Operation::Threads, form),
-        Action::ReportGood(task) => report(proxy, (call, &task), identity, (Report::Good, headers)).await,
-        Action::ReportBad(task) => report(proxy, (call, &task), identity, (Report::Bad, headers)).await,
+        Action::ReportGood(task) => {
+            report(proxy, (call, &task), identity, (Report::Good, headers)).await
+        }
+        Action::ReportBad(task) => {
+            report(proxy, (call, &task), identity, (Report::Bad, headers)).await
+        }
     }
 }
 
@@ -192,7 +234,8 @@ async fn report(
         return Outgoing::own(Operation::Report, refuse::wrong_id(call.form()));
     }
     let outgoing = forward(proxy, call, identity, headers).await;
-    let recorded = crate::wire::answer::reported(&outgoing.body) == crate::wire::answer::Reported::Recorded;
+    let recorded =
+        crate::wire::answer::reported(&outgoing.body) == crate::wire::answer::Reported::Recorded;
     if let Some(captcha_type) = owned.filter(|_| recorded) {
         proxy.gate.metrics().reported(captcha_type, report);
     }
@@ -226,7 +269,12 @@ async fn forward(proxy: &Proxy, call: &Call, identity: Identity, headers: &Heade
 }
 
 impl Proxy {
-    fn refuse_malformed(&self, operation: Operation, malformed: &Malformed, form: Form) -> Outgoing {
+    fn refuse_malformed(
+        &self,
+        operation: Operation,
+        malformed: &Malformed,
+        form: Form,
+    ) -> Outgoing {
         self.gate.metrics().rejected(None, Reason::Malformed);
         let rejections = self.config.load().defaults.rejections;
         Outgoing::own(operation, refuse::malformed(malformed, form, rejections))
@@ -240,7 +288,8 @@ impl Proxy {
         };
         self.gate.metrics().rejected(None, reason);
         let rejections = self.config.load().defaults.rejections;
-        let rejection = Rejection { reason, text: text.to_owned(), retry_after: None, verdict: None };
+        let rejection =
+            Rejection { reason, text: text.to_owned(), retry_after: None, verdict: None };
         Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
     }
 }

@@ -18,7 +18,7 @@ use super::flush::{Due, Flushing};
 use super::{Proxy, handler};
 
 /// Time for a request's head to come in; also how long a connection may idle.
-const HEAD_WAIT: Duration = Duration::from_secs(60);
+const HEAD_WAIT: Duration = Duration::from_mins(1);
 /// Time for a TLS handshake.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// Room for a request's head: the longest real one is a GET with a sitekey, a page and cookies.
@@ -62,7 +62,12 @@ pub async fn serve(
             }
         };
         let Ok(permit) = limits.connections.clone().try_acquire_owned() else { continue };
-        let connection = Connection { proxy: proxy.clone(), peer: peer.ip(), stop: stop.clone(), _permit: permit };
+        let connection = Connection {
+            proxy: proxy.clone(),
+            peer: peer.ip(),
+            stop: stop.clone(),
+            _permit: permit,
+        };
         proxy.tasks.spawn(connection.accept(stream, tls.clone()));
     }
 }

@@ -38,7 +38,13 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy to `target`, reading `config` as it is at each request. Work that must outlive its client runs on `tasks`.
-    pub fn new(gate: Arc<Gate>, clock: Clock, config: Arc<ArcSwap<Config>>, target: Target, tasks: TaskTracker) -> Self {
+    pub fn new(
+        gate: Arc<Gate>,
+        clock: Clock,
+        config: Arc<ArcSwap<Config>>,
+        target: Target,
+        tasks: TaskTracker,
+    ) -> Self {
         let upstream = ArcSwap::from_pointee(Upstream::new(target, clock));
         Self { gate, clock, config, upstream, tasks }
     }
@@ -50,10 +56,13 @@ impl Proxy {
 
     /// Asks the provider about a task that nobody polls.
     pub async fn watch(&self, due: Due) {
-        let Some(key) = self.account_key(&due.account) else { return self.gate.poll_dropped(due.solve) };
+        let Some(key) = self.account_key(&due.account) else {
+            return self.gate.poll_dropped(due.solve);
+        };
         let under_way = UnderWay { gate: &self.gate, solve: due.solve, finished: false };
         let outgoing = crate::wire::request::poll(&due.task, &key, due.form);
-        let asked = poll::ask(self, (&due.account, due.form), outgoing, http::HeaderMap::new()).await;
+        let asked =
+            poll::ask(self, (&due.account, due.form), outgoing, http::HeaderMap::new()).await;
         // Nobody waits for the answer, so nothing has to be durable before it.
         let (_, pending) = under_way.finish(Asker::Watcher, asked.result);
         drop(pending);
@@ -72,7 +81,11 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    fn finish(mut self, asker: Asker, result: PollResult) -> (crate::domain::engine::AnswerTo, crate::gate::Pending) {
+    fn finish(
+        mut self,
+        asker: Asker,
+        result: PollResult,
+    ) -> (crate::domain::engine::AnswerTo, crate::gate::Pending) {
         self.finished = true;
         self.gate.polled(self.solve, asker, result)
     }

@@ -53,13 +53,16 @@ pub(super) async fn one(proxy: &Proxy, question: Question<'_>, task: &TaskId) ->
             proxy.gate.ready(pending).await;
             Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
         }
-        PollDecision::Forward { solve, account } => forward(proxy, question, task, (solve, &account)).await,
+        PollDecision::Forward { solve, account } => {
+            forward(proxy, question, task, (solve, &account)).await
+        }
     }
 }
 
 /// Answers `ids=1,2,3`: each task on its own, the answers joined by `|` in the order asked.
 pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
-    let answers = futures_util::future::join_all(tasks.iter().map(|task| one(proxy, question, task))).await;
+    let answers =
+        futures_util::future::join_all(tasks.iter().map(|task| one(proxy, question, task))).await;
     let mut joined = Vec::new();
     let mut receipts = Vec::new();
     let mut upstream = Duration::ZERO;
@@ -67,12 +70,14 @@ pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]
         if place > 0 {
             joined.push(b'|');
         }
-        joined.extend_from_slice(answer::answer_text(&answered.body).as_bytes());
+        let text = answer::answer_text(&answered.body).unwrap_or_else(|| "CAPCHA_NOT_READY".into());
+        joined.extend_from_slice(text.as_bytes());
         receipts.extend(answered.receipts);
         upstream = upstream.max(answered.upstream);
     }
     let text = String::from_utf8_lossy(&joined);
-    let mut outgoing = Outgoing::own(Operation::Poll, refuse::bare(question.form, &text)).after(upstream);
+    let mut outgoing =
+        Outgoing::own(Operation::Poll, refuse::bare(question.form, &text)).after(upstream);
     outgoing.receipts = receipts;
     outgoing
 }
@@ -81,7 +86,7 @@ pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]
 pub(super) async fn with_price(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
     let mut outgoing = one(proxy, question, task).await;
     if let Some(price) = proxy.gate.price(question.identity, task) {
-        outgoing.body = answer::add_price(&outgoing.body, question.form, price);
+        outgoing.body = answer::add_price(&outgoing.body, price);
     }
     outgoing
 }
@@ -95,7 +100,8 @@ async fn forward(
     let form = question.form;
     let under_way = UnderWay { gate: &proxy.gate, solve, finished: false };
     let outgoing = words(proxy, question, task, account);
-    let asked = ask(proxy, (account, form), outgoing, super::source::forwarded(question.headers)).await;
+    let asked =
+        ask(proxy, (account, form), outgoing, super::source::forwarded(question.headers)).await;
     let (to_client, pending) = under_way.finish(Asker::Client, asked.result);
     let reply = match (to_client, &asked.answer) {
         (AnswerTo::PassOn { offered: true }, Some(answer)) => {
@@ -108,7 +114,9 @@ async fn forward(
             Outgoing::pass_on(Operation::Poll, answer)
         }
         (AnswerTo::GiveUp, _) => Outgoing::own(Operation::Poll, refuse::unsolvable(form)),
-        (AnswerTo::NotReady | AnswerTo::PassOn { .. }, _) => Outgoing::own(Operation::Poll, refuse::not_ready(form)),
+        (AnswerTo::NotReady | AnswerTo::PassOn { .. }, _) => {
+            Outgoing::own(Operation::Poll, refuse::not_ready(form))
+        }
     };
     reply.after(asked.took)
 }
@@ -125,12 +133,20 @@ async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outg
     let timeout = proxy.config.load().upstream.poll_timeout;
     let headers = super::source::forwarded(question.headers);
     match proxy.upstream.load().send("res.php", outgoing, headers, (Kind::Poll, timeout)).await {
-        Ok(answered) => Outgoing::pass_on(Operation::Poll, &reply::answer(question.form, answered.status, &answered)),
+        Ok(answered) => Outgoing::pass_on(
+            Operation::Poll,
+            &reply::answer(question.form, answered.status, &answered),
+        ),
         Err(_) => Outgoing::own(Operation::Poll, refuse::not_ready(question.form)),
     }
 }
 
-fn words(proxy: &Proxy, question: Question<'_>, task: &TaskId, account: &Name) -> request::Upstream {
+fn words(
+    proxy: &Proxy,
+    question: Question<'_>,
+    task: &TaskId,
+    account: &Name,
+) -> request::Upstream {
     let key = proxy.account_key(account);
     match (question.call, &key) {
         (Some(call), key) => call.upstream(key.as_ref()),
@@ -155,7 +171,10 @@ pub(super) async fn ask(
         Ok(answered) => classify(proxy, (account, form), &answered),
         Err(error) => (PollResult::Trouble, None, error.label()),
     };
-    let reachable = !matches!(label, UpstreamResult::HttpError | UpstreamResult::Timeout | UpstreamResult::ConnectError);
+    let reachable = !matches!(
+        label,
+        UpstreamResult::HttpError | UpstreamResult::Timeout | UpstreamResult::ConnectError
+    );
     proxy.gate.observe_upstream(reachable);
     proxy.gate.metrics().upstream_asked(account, Operation::Poll, label, took);
     if let PollResult::Trouble = result {
@@ -164,7 +183,11 @@ pub(super) async fn ask(
     Asked { result, answer, took }
 }
 
-fn classify(proxy: &Proxy, (account, form): (&Name, Form), answered: &Answered) -> (PollResult, Option<Arc<Answer>>, UpstreamResult) {
+fn classify(
+    proxy: &Proxy,
+    (account, form): (&Name, Form),
+    answered: &Answered,
+) -> (PollResult, Option<Arc<Answer>>, UpstreamResult) {
     let policy = proxy.gate.policy();
     let polled = answer::polled(answered.status, &answered.body, &policy.error_classes);
     // Whatever status the provider put on a readable answer: clients that poll read 200 only.
@@ -172,15 +195,21 @@ fn classify(proxy: &Proxy, (account, form): (&Name, Form), answered: &Answered) 
     match polled {
         Polled::Pending => (PollResult::Pending, Some(answer), UpstreamResult::Ok),
         Polled::Solved => (PollResult::Solved(answer.clone()), Some(answer), UpstreamResult::Ok),
-        Polled::Failed { code, outcome } => {
-            (PollResult::Failed(answer.clone(), outcome, code), Some(answer), UpstreamResult::ApiError)
+        Polled::Failed { code, outcome } => (
+            PollResult::Failed(answer.clone(), outcome, code),
+            Some(answer),
+            UpstreamResult::ApiError,
+        ),
+        Polled::ProxyTrouble { code } => {
+            (PollResult::ProxyTrouble(code), Some(answer), UpstreamResult::ApiError)
         }
-        Polled::ProxyTrouble { code } => (PollResult::ProxyTrouble(code), Some(answer), UpstreamResult::ApiError),
         Polled::Trouble { outcome: Outcome::AccountError, .. } => {
             proxy.key_refused(account);
             (PollResult::Trouble, None, UpstreamResult::ApiError)
         }
-        Polled::Trouble { code, .. } if code.starts_with("ERROR") => (PollResult::Trouble, None, UpstreamResult::ApiError),
+        Polled::Trouble { code, .. } if code.starts_with("ERROR") => {
+            (PollResult::Trouble, None, UpstreamResult::ApiError)
+        }
         Polled::Trouble { .. } => (PollResult::Trouble, None, UpstreamResult::HttpError),
     }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http::{Response, StatusCode};
 
 use super::flush::{Answered, Due, Receipt};
@@ -45,7 +47,10 @@ impl Outgoing {
     pub(super) fn pass_on(operation: Operation, answer: &Answer) -> Self {
         Self {
             status: StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK),
-            content_type: answer.content_type.as_deref().and_then(|value| HeaderValue::from_bytes(value).ok()),
+            content_type: answer
+                .content_type
+                .as_deref()
+                .and_then(|value| HeaderValue::from_bytes(value).ok()),
             body: answer.body.clone(),
             receipts: Vec::new(),
             upstream: Duration::ZERO,

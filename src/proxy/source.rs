@@ -60,7 +60,9 @@ fn is_dropped(name: &HeaderName) -> bool {
         header::REFERER,
         header::FORWARDED,
     ];
-    DROPPED.contains(name) || matches!(name.as_str(), "keep-alive" | "proxy-connection") || name.as_str().starts_with("x-forwarded-")
+    DROPPED.contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+        || name.as_str().starts_with("x-forwarded-")
 }
 
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -74,7 +76,8 @@ pub(super) fn page(url: &str, keep: LogUrls) -> Option<Box<str>> {
     match keep {
         LogUrls::None => None,
         LogUrls::Whole => {
-            let end = (0..=url.len().min(PAGE_BYTES_MAX)).rev().find(|end| url.is_char_boundary(*end))?;
+            let end =
+                (0..=url.len().min(PAGE_BYTES_MAX)).rev().find(|end| url.is_char_boundary(*end))?;
             Some(url[..end].into())
         }
         LogUrls::Host => {
@@ -105,7 +108,10 @@ mod tests {
         assert_eq!(source("192.0.2.1", &["198.51.100.7"], &[]), "192.0.2.1");
         assert_eq!(source("192.0.2.1", &["198.51.100.7"], lan), "192.0.2.1");
         assert_eq!(source("10.0.0.1", &["198.51.100.7"], lan), "198.51.100.7");
-        assert_eq!(source("10.0.0.1", &["203.0.113.9, 198.51.100.7, 10.0.0.2"], lan), "198.51.100.7");
+        assert_eq!(
+            source("10.0.0.1", &["203.0.113.9, 198.51.100.7, 10.0.0.2"], lan),
+            "198.51.100.7"
+        );
         assert_eq!(source("10.0.0.1", &["203.0.113.9", "198.51.100.7"], lan), "198.51.100.7");
         assert_eq!(source("10.0.0.1", &["203.0.113.9, junk"], lan), "10.0.0.1");
         assert_eq!(source("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], lan), "198.51.100.7");

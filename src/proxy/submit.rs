@@ -27,7 +27,12 @@ use crate::wire::route::Endpoint;
 const LATE_ANSWER: Duration = Duration::from_mins(1);
 
 /// Answers `in.php` and `solve.php`.
-pub(super) async fn submit(proxy: &Arc<Proxy>, call: Call, from: (Identity, Submission), headers: HeaderMap) -> Outgoing {
+pub(super) async fn submit(
+    proxy: &Arc<Proxy>,
+    call: Call,
+    from: (Identity, Submission),
+    headers: HeaderMap,
+) -> Outgoing {
     let (identity, submission) = from;
     let (form, endpoint) = (call.form(), call.endpoint());
     let operation = if endpoint == Endpoint::Solve { Operation::Solve } else { Operation::Submit };
@@ -35,7 +40,10 @@ pub(super) async fn submit(proxy: &Arc<Proxy>, call: Call, from: (Identity, Subm
         Decision::Admit(admitted) => admitted,
         Decision::Reject { rejection, asks_threads } => {
             let rejections = proxy.gate.rejection_form(identity);
-            return Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, asks_threads));
+            return Outgoing::own(
+                operation,
+                refuse::rejection(&rejection, form, rejections, asks_threads),
+            );
         }
     };
     let solve = admitted.solve;
@@ -97,7 +105,8 @@ impl Drop for Unsettled<'_> {
 
 impl Forwarding {
     async fn run(self, headers: HeaderMap) -> Outgoing {
-        let unsettled = Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
+        let unsettled =
+            Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
         let key = self.proxy.account_key(&self.admitted.account);
         let outgoing = self.call.upstream(key.as_ref());
         let (script, timeout) = match self.call.endpoint() {
@@ -109,7 +118,9 @@ impl Forwarding {
         let answered = upstream.send(script, outgoing, headers, (Kind::Submit, timeout)).await;
         let took = self.proxy.clock.mono().since(started);
         let (outgoing, label) = match answered {
-            Ok(answered) if self.operation == Operation::Solve => self.solved_now(&answered, unsettled).await,
+            Ok(answered) if self.operation == Operation::Solve => {
+                self.solved_now(&answered, unsettled).await
+            }
             Ok(answered) => self.submitted(&answered, unsettled).await,
             Err(error) => (self.lost(error, unsettled), error.label()),
         };
@@ -118,10 +129,16 @@ impl Forwarding {
         outgoing.after(took)
     }
 
-    async fn submitted(&self, answered: &Answered, unsettled: Unsettled<'_>) -> (Outgoing, UpstreamResult) {
+    async fn submitted(
+        &self,
+        answered: &Answered,
+        unsettled: Unsettled<'_>,
+    ) -> (Outgoing, UpstreamResult) {
         let classes = &self.proxy.gate.policy().error_classes;
         match answer::submitted(answered.status, &answered.body, classes) {
-            Submitted::Accepted(task) => (self.bind(answered, &task, unsettled).await, UpstreamResult::Ok),
+            Submitted::Accepted(task) => {
+                (self.bind(answered, &task, unsettled).await, UpstreamResult::Ok)
+            }
             Submitted::Refused { code, outcome } => {
                 (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
             }
@@ -129,7 +146,10 @@ impl Forwarding {
                 tracing::warn!(account = %self.admitted.account, what, "the provider's answer to a submission is unreadable");
                 self.proxy.gate.observe_upstream(false);
                 unsettled.failed(Outcome::ProviderError, "MALFORMED");
-                (self.proxy.server_error(self.operation, self.call.form()), UpstreamResult::HttpError)
+                (
+                    self.proxy.server_error(self.operation, self.call.form()),
+                    UpstreamResult::HttpError,
+                )
             }
         }
     }
@@ -147,7 +167,11 @@ impl Forwarding {
         }
     }
 
-    async fn solved_now(&self, answered: &Answered, unsettled: Unsettled<'_>) -> (Outgoing, UpstreamResult) {
+    async fn solved_now(
+        &self,
+        answered: &Answered,
+        unsettled: Unsettled<'_>,
+    ) -> (Outgoing, UpstreamResult) {
         let form = self.call.form();
         let classes = &self.proxy.gate.policy().error_classes;
         match answer::solved_now(answered.status, &answered.body, classes) {
@@ -163,9 +187,10 @@ impl Forwarding {
             Polled::Failed { code, outcome } => {
                 (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
             }
-            Polled::ProxyTrouble { code } => {
-                (self.refused(answered, (&code, Outcome::ClientError), unsettled), UpstreamResult::ApiError)
-            }
+            Polled::ProxyTrouble { code } => (
+                self.refused(answered, (&code, Outcome::ClientError), unsettled),
+                UpstreamResult::ApiError,
+            ),
             Polled::Trouble { code, outcome } if code.starts_with("ERROR") => {
                 (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
             }
@@ -178,7 +203,12 @@ impl Forwarding {
     }
 
     /// The provider said no. What it says of the operator's account stays here.
-    fn refused(&self, answered: &Answered, (code, outcome): (&str, Outcome), unsettled: Unsettled<'_>) -> Outgoing {
+    fn refused(
+        &self,
+        answered: &Answered,
+        (code, outcome): (&str, Outcome),
+        unsettled: Unsettled<'_>,
+    ) -> Outgoing {
         let gate = &self.proxy.gate;
         gate.observe_upstream(true);
         unsettled.failed(outcome, code);
@@ -187,13 +217,18 @@ impl Forwarding {
             gate.rejected(self.identity, Reason::AccountUnavailable);
             let rejection = Rejection {
                 reason: Reason::AccountUnavailable,
-                text: "the provider account cannot solve at present; its operator has to look at it".to_owned(),
+                text:
+                    "the provider account cannot solve at present; its operator has to look at it"
+                        .to_owned(),
                 retry_after: None,
                 verdict: Some(Verdict::Spent),
             };
             gate.refused_upstream(self.identity);
             let rejections = gate.rejection_form(self.identity);
-            return Outgoing::own(self.operation, refuse::rejection(&rejection, self.call.form(), rejections, false));
+            return Outgoing::own(
+                self.operation,
+                refuse::rejection(&rejection, self.call.form(), rejections, false),
+            );
         }
         if outcome == Outcome::Capacity {
             gate.refused_upstream(self.identity);

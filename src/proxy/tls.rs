@@ -82,20 +82,18 @@ fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
         CertificateDer::pem_file_iter(cert).map_err(|error| unreadable(cert, &error))?.collect();
     let chain = chain.map_err(|error| unreadable(cert, &error))?;
     let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
-    CertifiedKey::from_der(chain, private, &ring::default_provider()).map_err(|source| TlsError::Mismatch {
-        cert: cert.to_owned(),
-        key: key.to_owned(),
-        source,
-    })
+    CertifiedKey::from_der(chain, private, &ring::default_provider())
+        .map_err(|source| TlsError::Mismatch { cert: cert.to_owned(), key: key.to_owned(), source })
 }
 
 /// The client side towards the provider: the machine's own certificate store.
 pub fn client() -> Result<Arc<rustls::ClientConfig>, TlsError> {
     use rustls_platform_verifier::BuilderVerifierExt;
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
+    let mut config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -108,7 +108,9 @@ impl Upstream {
         headers: HeaderMap,
         (kind, timeout): (Kind, Duration),
     ) -> Result<Answered, UpstreamError> {
-        let Ok(request) = self.request(script, outgoing, headers) else { return Err(UpstreamError::Broken) };
+        let Ok(request) = self.request(script, outgoing, headers) else {
+            return Err(UpstreamError::Broken);
+        };
         match tokio::time::timeout(timeout, self.exchange(request, kind)).await {
             Ok(answered) => answered,
             Err(_) => Err(UpstreamError::Timeout),
@@ -144,7 +146,11 @@ impl Upstream {
         Ok(request)
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>, kind: Kind) -> Result<Answered, UpstreamError> {
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        kind: Kind,
+    ) -> Result<Answered, UpstreamError> {
         let (mut sender, response) = self.send_somewhere(request, kind).await?;
         let (head, body) = response.into_parts();
         let Ok(body) = Limited::new(body, ANSWER_BYTES_MAX).collect().await else {
@@ -221,11 +227,13 @@ impl Upstream {
         let stream = TcpStream::connect(address).await.map_err(|_| UpstreamError::Connect)?;
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.target.tls else { return self.drive(stream).await };
-        let name = ServerName::try_from(self.target.host.clone()).map_err(|_| UpstreamError::Connect)?;
-        let stream = TlsConnector::from(tls.clone()).connect(name, stream).await.map_err(|error| {
-            tracing::warn!(%error, "no TLS connection to the provider");
-            UpstreamError::Connect
-        })?;
+        let name =
+            ServerName::try_from(self.target.host.clone()).map_err(|_| UpstreamError::Connect)?;
+        let stream =
+            TlsConnector::from(tls.clone()).connect(name, stream).await.map_err(|error| {
+                tracing::warn!(%error, "no TLS connection to the provider");
+                UpstreamError::Connect
+            })?;
         self.drive(stream).await
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 use self::money::{Scaled, ScaledCounters};
@@ -70,8 +71,15 @@ pub enum Operation {
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 7] =
-        [Self::Submit, Self::Poll, Self::Solve, Self::Report, Self::Balance, Self::Threads, Self::Other];
+    pub const ALL: [Self; 7] = [
+        Self::Submit,
+        Self::Poll,
+        Self::Solve,
+        Self::Report,
+        Self::Balance,
+        Self::Threads,
+        Self::Other,
+    ];
 
     /// The label.
     pub const fn label(self) -> &'static str {
@@ -99,7 +107,8 @@ pub enum UpstreamResult {
 }
 
 impl UpstreamResult {
-    const ALL: [Self; 5] = [Self::Ok, Self::ApiError, Self::HttpError, Self::Timeout, Self::ConnectError];
+    const ALL: [Self; 5] =
+        [Self::Ok, Self::ApiError, Self::HttpError, Self::Timeout, Self::ConnectError];
 
     /// The label.
     pub const fn label(self) -> &'static str {
@@ -118,21 +127,32 @@ impl UpstreamResult {
 #[error("cannot set up metrics")]
 pub struct MetricsError(#[from] prometheus::Error);
 
-const SOLVE_SECONDS: &[f64] = &[1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0];
-const REQUEST_SECONDS: &[f64] = &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const OVERHEAD_SECONDS: &[f64] = &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
+const SOLVE_SECONDS: &[f64] =
+    &[1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0];
+const REQUEST_SECONDS: &[f64] =
+    &[0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const OVERHEAD_SECONDS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25];
 
 impl Metrics {
     /// Every metric at zero, and every series that the policy makes known.
     #[expect(clippy::too_many_lines, reason = "one list, in which every metric stands once")]
     pub fn new(policy: &Policy) -> Result<Self, MetricsError> {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
+        let counters =
+            |name: &str, help: &str, labels: &[&str]| counters(&registry, name, help, labels);
         let histograms = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            let histograms = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+            let histograms = HistogramVec::new(
+                HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+                labels,
+            )?;
             registry.register(Box::new(histograms.clone())).map(|()| histograms)
         };
-        let polls = counters("solvegate_polls_total", "Polls answered, by where the answer came from.", &["answered_from"])?;
+        let polls = counters(
+            "solvegate_polls_total",
+            "Polls answered, by where the answer came from.",
+            &["answered_from"],
+        )?;
         let overhead = histograms(
             "solvegate_proxy_overhead_seconds",
             "Time a request spent in the sidecar, the provider's time excluded.",
@@ -140,7 +160,11 @@ impl Metrics {
             OVERHEAD_SECONDS,
         )?;
         let metrics = Self {
-            solves: counters("solvegate_solves_total", "Solves ended, by outcome.", &["captcha_type", "outcome"])?,
+            solves: counters(
+                "solvegate_solves_total",
+                "Solves ended, by outcome.",
+                &["captcha_type", "outcome"],
+            )?,
             solve_duration: histograms(
                 "solvegate_solve_duration_seconds",
                 "Time from submission to verdict.",
@@ -162,7 +186,11 @@ impl Metrics {
                 "Requests refused by the sidecar, or that it would have refused (mode=shadow).",
                 &["reason", "mode"],
             )?,
-            reports: counters("solvegate_reports_total", "Reports on answers.", &["captcha_type", "report"])?,
+            reports: counters(
+                "solvegate_reports_total",
+                "Reports on answers.",
+                &["captcha_type", "report"],
+            )?,
             cost: ScaledCounters::register(
                 &registry,
                 Scaled::Micros,
@@ -178,10 +206,17 @@ impl Metrics {
             tenant_thread_seconds: ScaledCounters::register(
                 &registry,
                 Scaled::Millis,
-                ("solvegate_tenant_thread_seconds_total", "Seconds that a tenant's solves held a thread."),
+                (
+                    "solvegate_tenant_thread_seconds_total",
+                    "Seconds that a tenant's solves held a thread.",
+                ),
                 &["tenant"],
             )?,
-            tenant_solves: counters("solvegate_tenant_solves_total", "Solves ended.", &["tenant", "outcome"])?,
+            tenant_solves: counters(
+                "solvegate_tenant_solves_total",
+                "Solves ended.",
+                &["tenant", "outcome"],
+            )?,
             tenant_rejections: counters(
                 "solvegate_tenant_rejections_total",
                 "Requests of a tenant that were refused.",
@@ -205,14 +240,19 @@ impl Metrics {
             )?,
             polls_upstream: polls.with_label_values(&["upstream"]),
             polls_memory: polls.with_label_values(&["memory"]),
-            http_requests: counters("solvegate_http_requests_total", "Requests of clients.", &["operation", "code"])?,
+            http_requests: counters(
+                "solvegate_http_requests_total",
+                "Requests of clients.",
+                &["operation", "code"],
+            )?,
             http_duration: histograms(
                 "solvegate_http_request_duration_seconds",
                 "Time from a request's head to its answer.",
                 &["operation"],
                 REQUEST_SECONDS,
             )?,
-            overhead: Operation::ALL.map(|operation| overhead.with_label_values(&[operation.label()])),
+            overhead: Operation::ALL
+                .map(|operation| overhead.with_label_values(&[operation.label()])),
             reload_successful: gauge(
                 &registry,
                 "solvegate_config_last_reload_successful",
@@ -227,7 +267,9 @@ impl Metrics {
             tenants: parking_lot::RwLock::default(),
             registry,
         };
-        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics
+            .registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         metrics.reconfigure(policy);
         Ok(metrics)
     }
@@ -271,7 +313,11 @@ impl Metrics {
         for account in policy.accounts.keys() {
             for operation in Operation::ALL {
                 for result in UpstreamResult::ALL {
-                    self.upstream_requests.with_label_values(&[&**account, operation.label(), result.label()]);
+                    self.upstream_requests.with_label_values(&[
+                        &**account,
+                        operation.label(),
+                        result.label(),
+                    ]);
                 }
             }
             for captcha_type in CaptchaType::ALL {
@@ -297,12 +343,18 @@ impl Metrics {
     fn solve_ended(&self, record: &SolveRecord) {
         let (captcha_type, outcome) = (record.captcha_type.label(), record.outcome.label());
         self.solves.with_label_values(&[captcha_type, outcome]).inc();
-        self.solve_duration.with_label_values(&[captcha_type]).observe(record.duration.as_secs_f64());
+        self.solve_duration
+            .with_label_values(&[captcha_type])
+            .observe(record.duration.as_secs_f64());
         self.tenant_solves.with_label_values(&[&*self.tenant_label(&record.tenant), outcome]).inc();
         for (slo, event) in [("success", record.success_event), ("latency", record.latency_event)] {
             match event {
-                Some(SliEvent::Good) => self.slo_events.with_label_values(&[slo, captcha_type, "good"]).inc(),
-                Some(SliEvent::Bad) => self.slo_events.with_label_values(&[slo, captcha_type, "bad"]).inc(),
+                Some(SliEvent::Good) => {
+                    self.slo_events.with_label_values(&[slo, captcha_type, "good"]).inc()
+                }
+                Some(SliEvent::Bad) => {
+                    self.slo_events.with_label_values(&[slo, captcha_type, "bad"]).inc()
+                }
                 None => {}
             }
         }
@@ -327,7 +379,9 @@ impl Metrics {
     pub fn rejected(&self, tenant: Option<&Arc<str>>, reason: Reason) {
         self.rejections.with_label_values(&[reason.label(), "enforced"]).inc();
         if let Some(tenant) = tenant {
-            self.tenant_rejections.with_label_values(&[&*self.tenant_label(tenant), reason.label()]).inc();
+            self.tenant_rejections
+                .with_label_values(&[&*self.tenant_label(tenant), reason.label()])
+                .inc();
         }
     }
 
@@ -342,9 +396,19 @@ impl Metrics {
     }
 
     /// The provider was asked.
-    pub fn upstream_asked(&self, account: &str, operation: Operation, result: UpstreamResult, took: Duration) {
-        self.upstream_requests.with_label_values(&[account, operation.label(), result.label()]).inc();
-        self.upstream_duration.with_label_values(&[account, operation.label()]).observe(took.as_secs_f64());
+    pub fn upstream_asked(
+        &self,
+        account: &str,
+        operation: Operation,
+        result: UpstreamResult,
+        took: Duration,
+    ) {
+        self.upstream_requests
+            .with_label_values(&[account, operation.label(), result.label()])
+            .inc();
+        self.upstream_duration
+            .with_label_values(&[account, operation.label()])
+            .observe(took.as_secs_f64());
     }
 
     /// A poll was answered by asking the provider.
@@ -379,7 +443,11 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads.
-    pub fn render(&self, snapshot: &Snapshot, store: &StoreFigures) -> Result<Vec<u8>, MetricsError> {
+    pub fn render(
+        &self,
+        snapshot: &Snapshot,
+        store: &StoreFigures,
+    ) -> Result<Vec<u8>, MetricsError> {
         self.gauges.set(snapshot, store, &|name| self.tenant_label(name));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -412,7 +480,12 @@ impl Report {
     }
 }
 
-fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
     let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(counters.clone())).map(|()| counters)
 }

@@ -53,24 +53,59 @@ impl Gauges {
             let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauges.clone())).map(|()| gauges)
         };
-        let store_lag = Gauge::new("solvegate_store_lag_seconds", "Age of the oldest write not committed, 0 if none.")?;
+        let store_lag = Gauge::new(
+            "solvegate_store_lag_seconds",
+            "Age of the oldest write not committed, 0 if none.",
+        )?;
         registry.register(Box::new(store_lag.clone()))?;
-        let build = int_gauges("solvegate_build_info", "Always 1; the labels say what runs.", &["version", "revision"])?;
+        let build = int_gauges(
+            "solvegate_build_info",
+            "Always 1; the labels say what runs.",
+            &["version", "revision"],
+        )?;
         let revision = option_env!("SOLVEGATE_REVISION").unwrap_or("unknown");
         build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
         Ok(Self {
-            in_flight: int_gauges("solvegate_solves_in_flight", "Solves that occupy a thread.", &["captcha_type"])?,
+            in_flight: int_gauges(
+                "solvegate_solves_in_flight",
+                "Solves that occupy a thread.",
+                &["captcha_type"],
+            )?,
             tenant_balance: gauges(
                 "solvegate_tenant_balance_usd",
                 "Prepaid balance, holds not taken off (prepaid tenants only).",
                 &["tenant"],
             )?,
-            tenant_held: gauges("solvegate_tenant_held_usd", "Money held for open solves (prepaid tenants only).", &["tenant"])?,
-            tenant_usage: gauges("solvegate_tenant_usage", "How far a limit is used.", &["tenant", "limit"])?,
-            tenant_limit: gauges("solvegate_tenant_limit", "A limit; absent where there is none.", &["tenant", "limit"])?,
-            account_up: int_gauges("solvegate_account_up", "1 while nothing stands against submitting with it.", &["account"])?,
-            account_balance: gauges("solvegate_account_balance_usd", "Balance at the provider, as it says.", &["account"])?,
-            account_threads: int_gauges("solvegate_account_threads", "Threads of the account, as the provider says.", &["account"])?,
+            tenant_held: gauges(
+                "solvegate_tenant_held_usd",
+                "Money held for open solves (prepaid tenants only).",
+                &["tenant"],
+            )?,
+            tenant_usage: gauges(
+                "solvegate_tenant_usage",
+                "How far a limit is used.",
+                &["tenant", "limit"],
+            )?,
+            tenant_limit: gauges(
+                "solvegate_tenant_limit",
+                "A limit; absent where there is none.",
+                &["tenant", "limit"],
+            )?,
+            account_up: int_gauges(
+                "solvegate_account_up",
+                "1 while nothing stands against submitting with it.",
+                &["account"],
+            )?,
+            account_balance: gauges(
+                "solvegate_account_balance_usd",
+                "Balance at the provider, as it says.",
+                &["account"],
+            )?,
+            account_threads: int_gauges(
+                "solvegate_account_threads",
+                "Threads of the account, as the provider says.",
+                &["account"],
+            )?,
             account_threads_working: int_gauges(
                 "solvegate_account_threads_working",
                 "Threads busy, as the provider says.",
@@ -82,19 +117,37 @@ impl Gauges {
                 &["account"],
             )?,
             store_lag,
-            store_pending: super::gauge(registry, "solvegate_store_pending_events", "Writes that are not committed.")?,
-            store_size: super::gauge(registry, "solvegate_store_size_bytes", "Size of the record on disk.")?,
+            store_pending: super::gauge(
+                registry,
+                "solvegate_store_pending_events",
+                "Writes that are not committed.",
+            )?,
+            store_size: super::gauge(
+                registry,
+                "solvegate_store_size_bytes",
+                "Size of the record on disk.",
+            )?,
             store_commits: super::counter(registry, "solvegate_store_commits_total", "Commits.")?,
-            store_failures: super::counter(registry, "solvegate_store_failures_total", "Failed commits.")?,
+            store_failures: super::counter(
+                registry,
+                "solvegate_store_failures_total",
+                "Failed commits.",
+            )?,
         })
     }
 
-    pub(super) fn set(&self, snapshot: &Snapshot, store: &StoreFigures, label: &dyn Fn(&Arc<str>) -> Arc<str>) {
+    pub(super) fn set(
+        &self,
+        snapshot: &Snapshot,
+        store: &StoreFigures,
+        label: &dyn Fn(&Arc<str>) -> Arc<str>,
+    ) {
         for captcha_type in CaptchaType::ALL {
             let in_flight = snapshot.in_flight_by_type[captcha_type.index()];
             self.in_flight.with_label_values(&[captcha_type.label()]).set(i64::from(in_flight));
         }
-        for vec in [&self.tenant_balance, &self.tenant_held, &self.tenant_usage, &self.tenant_limit] {
+        for vec in [&self.tenant_balance, &self.tenant_held, &self.tenant_usage, &self.tenant_limit]
+        {
             vec.reset();
         }
         for tenant in &snapshot.tenants {
@@ -117,8 +170,16 @@ impl Gauges {
         let daily = tenant.day_solves.saturating_add(tenant.open);
         let usage = [
             ("daily_solves", daily as f64, limits.daily_limit.map(|limit| limit as f64)),
-            ("daily_spend_usd", tenant.day_spent.as_usd(), limits.daily_spend_cap.map(Money::as_usd)),
-            ("monthly_spend_usd", tenant.month_spent.as_usd(), limits.monthly_spend_cap.map(Money::as_usd)),
+            (
+                "daily_spend_usd",
+                tenant.day_spent.as_usd(),
+                limits.daily_spend_cap.map(Money::as_usd),
+            ),
+            (
+                "monthly_spend_usd",
+                tenant.month_spent.as_usd(),
+                limits.monthly_spend_cap.map(Money::as_usd),
+            ),
             ("in_flight", f64::from(tenant.in_flight), limits.in_flight_max.map(f64::from)),
         ];
         for (name, used, limit) in usage {
