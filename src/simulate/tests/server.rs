@@ -147,7 +147,7 @@ async fn down_breaks_every_connection_and_up_serves_again() {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{how:?}");
         match TcpStream::connect(simulation.addr()).await {
             Err(error) => {
-                assert_eq!((how, error.kind()), (Down::Refuse, ErrorKind::ConnectionRefused))
+                assert_eq!((how, error.kind()), (Down::Refuse, ErrorKind::ConnectionRefused));
             }
             Ok(mut stream) => {
                 stream.write_all(b"GET /in.php HTTP/1.1\r\n\r\n").await.unwrap();
