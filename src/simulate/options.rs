@@ -48,7 +48,7 @@ Faults: refuse reset_before reset_mid_answer half_header half_body {\"delay\":\"
 ok_without_id duplicate_id foreign_answer never_ready {\"code\":\"ERROR_X\"} newline {\"figure\":\"NaN\"}
 {\"body\":\"<html>\"}";
 
-/// Everything that can be set. [`Options::default`] listens on a free port of loopback.
+/// Serves the provider's API, simulated: for tests, for benches and for trying things out.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES, after_help = "More, with examples: --help")]
 pub struct Options {
@@ -65,13 +65,14 @@ pub struct Options {
     /// Treat every unknown key of 32 characters as an account with 50 threads and $10.
     #[arg(long)]
     pub any_key: bool,
-    /// Whose manners: `2captcha` adds get2 and ids= and has no threadsinfo.
+    /// Whose manners: 2captcha adds get2 and ids= and has no threadsinfo.
     #[arg(long, value_enum, default_value_t)]
     pub dialect: Dialect,
     /// How a task id looks in JSON; auto: a number for reCAPTCHA, a string otherwise.
     #[arg(long, value_enum, default_value_t)]
     pub ids: IdForm,
-    /// Solve time, for one captcha type or for all. Comma-separated or repeated.
+    /// Solve time, for one captcha type or for all, such as turnstile=20s. Comma-separated or
+    /// repeated.
     #[arg(long = "solve-time", value_name = "[TYPE=]DURATION", value_delimiter = ',')]
     pub solve_times: Vec<PerType<humantime::Duration>>,
     /// Divide every solve time by this, so that a demo takes seconds instead of minutes.
@@ -80,9 +81,15 @@ pub struct Options {
     /// Vary each solve time by up to this share, up and down.
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     pub jitter: f64,
-    /// Share of solves that fail, by outcome (unsolvable, `provider_error`, timeout,
-    /// `client_error`, `account_error`, capacity) or by code (`ERROR_X` when polled, `submit:ERROR_X` at once).
-    #[arg(long, value_name = "[TYPE/]KIND=SHARE", value_delimiter = ',')]
+    /// Share of solves that fail, and how.
+    #[arg(
+        long,
+        value_name = "[TYPE/]KIND=SHARE",
+        value_delimiter = ',',
+        help = "Share of solves that fail, by outcome (unsolvable, provider_error, timeout, \
+            client_error, account_error, capacity) or by code (ERROR_X when polled, \
+            submit:ERROR_X at once), such as turnstile/unsolvable=0.05"
+    )]
     pub errors: Vec<ErrorShare>,
     /// What happens to a submission while all threads of the account are busy.
     #[arg(long, value_enum, default_value_t)]
@@ -101,6 +108,7 @@ pub struct Options {
     pub faults: Vec<FaultRule>,
 }
 
+/// The defaults of the command line, on a free port of loopback.
 impl Default for Options {
     fn default() -> Self {
         #[derive(clap::Parser)]

@@ -4,6 +4,7 @@ mod control;
 mod faults;
 mod protocol;
 mod server;
+mod state;
 
 use std::net::SocketAddr;
 
