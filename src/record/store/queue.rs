@@ -91,7 +91,7 @@ pub(super) struct Shared {
     stopped: Condvar,
     clock: MonoClock,
     /// Held as long as anybody may write.
-    _lock: File,
+    lock: File,
 }
 
 /// Writes to be committed together.
@@ -117,7 +117,7 @@ impl Shared {
             retry: Condvar::new(),
             stopped: Condvar::new(),
             clock,
-            _lock: lock,
+            lock,
         }
     }
 
@@ -260,6 +260,13 @@ impl Shared {
 
     pub(super) fn take_hook(&self) -> Option<Hook> {
         self.queue.lock().hook.take()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child that another thread is just starting.
+        let _ = self.lock.unlock();
     }
 }
 
