@@ -159,9 +159,11 @@ impl Shared {
         queue.failing.is_none() && queue.phase == Phase::Open && queue.pending() <= PENDING_MAX
     }
 
-    /// Conflicts met while spill files were applied.
-    pub(super) fn count_replay(&self, conflicts: u64) {
-        self.queue.lock().conflicts += conflicts;
+    /// What opening the file found: conflicts while spill files were applied, and its size.
+    pub(super) fn opened(&self, conflicts: u64, size_bytes: u64) {
+        let mut queue = self.queue.lock();
+        queue.conflicts += conflicts;
+        queue.size_bytes = size_bytes;
     }
 
     /// The next group, waiting for one if `wait`.
