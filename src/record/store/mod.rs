@@ -133,7 +133,7 @@ impl Store {
         let (opened, restored) = open::open(options, today, time_zone_name)?;
         let path = opened.path.clone();
         let shared = Arc::new(Shared::new(Arc::clone(&options.clock), opened.lock));
-        shared.count_replay(opened.conflicts);
+        shared.opened(opened.conflicts, writer::size_of(&path));
         let writer = writer::start(opened.conn, opened.zone, restored.next_solve, &shared, &path)
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         Ok((Self { shared, writer: Mutex::new(Some(writer)), path }, restored))

@@ -91,7 +91,7 @@ pub(super) struct Shared {
     stopped: Condvar,
     clock: MonoClock,
     /// Held as long as anybody may write.
-    _lock: File,
+    lock: File,
 }
 
 /// Writes to be committed together.
@@ -117,7 +117,7 @@ impl Shared {
             retry: Condvar::new(),
             stopped: Condvar::new(),
             clock,
-            _lock: lock,
+            lock,
         }
     }
 
@@ -159,9 +159,11 @@ impl Shared {
         queue.failing.is_none() && queue.phase == Phase::Open && queue.pending() <= PENDING_MAX
     }
 
-    /// Conflicts met while spill files were applied.
-    pub(super) fn count_replay(&self, conflicts: u64) {
-        self.queue.lock().conflicts += conflicts;
+    /// What opening the file found: conflicts while spill files were applied, and its size.
+    pub(super) fn opened(&self, conflicts: u64, size_bytes: u64) {
+        let mut queue = self.queue.lock();
+        queue.conflicts += conflicts;
+        queue.size_bytes = size_bytes;
     }
 
     /// The next group, waiting for one if `wait`.
@@ -260,6 +262,13 @@ impl Shared {
 
     pub(super) fn take_hook(&self) -> Option<Hook> {
         self.queue.lock().hook.take()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child that another thread is just starting.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -140,8 +140,7 @@ impl Writer {
             conflicts += 1;
             report_conflict(write, why);
         }
-        let size = size_of(&self.path) + size_of(&beside(&self.path, "-wal"));
-        self.shared.committed(conflicts, size);
+        self.shared.committed(conflicts, size_of(&self.path));
         for ((write, applied), ack) in group.writes.iter().zip(applied).zip(group.acks) {
             if let Write::Prune(before) = write {
                 self.pruning = self.pruning.max(Some(*before));
@@ -258,6 +257,8 @@ pub(super) fn solve_of(write: &Write) -> Option<SolveId> {
     }
 }
 
-fn size_of(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |file| file.len())
+/// The size of the database and its write-ahead log.
+pub(super) fn size_of(path: &Path) -> u64 {
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    size(path) + size(&beside(path, "-wal"))
 }

@@ -110,9 +110,9 @@ fn a_task_that_is_open_or_charged_is_a_duplicate() {
 fn a_task_id_that_was_voided_and_forgotten_may_come_again() {
     let home = home();
     let (store, _) = open(&home);
-    store.send(bind(1));
-    store.send(settle(1, None));
-    store.send(Write::Forget(SolveId(1)));
+    for write in [bind(1), settle(1, None), Write::Forget(SolveId(1))] {
+        store.send(write);
+    }
 
     let again = TaskRecord { task_id: task(1).task_id, ..task(2) };
     assert_eq!(wait(store.durable(Write::Bind(again))), Committed::Done);
@@ -224,8 +224,8 @@ fn pruning_drops_old_rows_of_forgotten_tasks_only_and_the_audit_holds() {
 
     wait(store.durable(Write::Prune(NOON + Duration::from_secs(1))));
 
-    let left: Vec<_> =
-        reader(&home).solves(10).unwrap().into_iter().map(|row| row.solve.0).collect();
+    let rows = reader(&home).solves(10).unwrap();
+    let left: Vec<_> = rows.iter().map(|row| row.solve.0).collect();
     assert_eq!(left, [3_000, 2_000]);
     assert_eq!(reader(&home).charges("acme", TODAY).unwrap().len(), 1_200);
     audit(&home);
@@ -291,7 +291,6 @@ fn reader(home: &TempDir) -> Reader {
     Reader::open(&path(home)).unwrap()
 }
 
-/// A connection past the store.
 fn peek(home: &TempDir) -> rusqlite::Connection {
     rusqlite::Connection::open(path(home)).unwrap()
 }

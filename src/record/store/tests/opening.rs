@@ -27,6 +27,23 @@ fn a_second_opener_is_refused_until_the_first_is_gone() {
 }
 
 #[test]
+fn a_child_that_is_just_being_started_does_not_keep_the_lock() {
+    let home = home();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                std::process::Command::new("true").status().ok();
+            }
+        });
+        let refused =
+            (0..40).find_map(|_| Store::open(&options(&path(&home)), TODAY, "UTC").map(drop).err());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(refused.is_none(), "{refused:?}");
+    });
+}
+
+#[test]
 fn another_name_of_the_same_file_is_the_same_file() {
     let home = home();
     let (first, _) = open(&home);
