@@ -119,8 +119,9 @@ impl Engine {
             return PollDecision::Memory { solve: solve_id, answer, durable };
         }
         let spacing = self.policy.poll_spacing;
-        if solve.poll.under_way || solve.poll.back_at.is_some_and(|at| now.mono.since(at) < spacing)
-        {
+        let asked_lately = solve.poll.back_at.is_some_and(|at| now.mono.since(at) < spacing);
+        // A terminal answer in the other form is no reason to say that there is none.
+        if solve.poll.under_way || (asked_lately && solve.poll.answer.is_none()) {
             return PollDecision::NotReady;
         }
         if !pass_through && !self.upstream.wait(now.mono).is_zero() {
