@@ -264,7 +264,14 @@ impl Gate {
 
     /// Does what is due without a request; returns the polls to make.
     pub fn expire(&self, polls_max: usize) -> Vec<Due> {
-        self.with(|engine, now| engine.expire(polls_max, now))
+        let (due, unfetched) = self.with(|engine, now| {
+            let due = engine.expire(polls_max, now);
+            (due, engine.drain_unfetched().collect::<Vec<_>>())
+        });
+        for captcha_type in unfetched {
+            self.metrics.undelivered(captcha_type);
+        }
+        due
     }
 
     /// Puts a new policy in force.

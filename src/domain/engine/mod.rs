@@ -57,6 +57,7 @@ pub struct Engine {
     answers: VecDeque<SolveId>,
     answer_bytes: usize,
     outbox: Vec<Write>,
+    unfetched: Vec<CaptchaType>,
     revoked: BTreeSet<KeyHash>,
 }
 
@@ -139,6 +140,11 @@ impl Engine {
     /// What must be written down since the last call, in order.
     pub fn drain_outbox(&mut self) -> std::vec::Drain<'_, Write> {
         self.outbox.drain(..)
+    }
+
+    /// Solves that were forgotten since the last call although the provider had an answer.
+    pub fn drain_unfetched(&mut self) -> std::vec::Drain<'_, CaptchaType> {
+        self.unfetched.drain(..)
     }
 
     /// The tenant's configured name.

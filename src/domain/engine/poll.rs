@@ -240,6 +240,7 @@ impl Engine {
         }
         solve.poll.under_way = true;
         solve.poll.watch_at = now.mono + WATCH_EVERY;
+        self.upstream.try_at(now.mono);
         let account = account.name.clone();
         Some(super::Due { solve: solve_id, account, task, form: solve.submission.form })
     }

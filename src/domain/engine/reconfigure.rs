@@ -44,6 +44,7 @@ impl Engine {
             answers: VecDeque::new(),
             answer_bytes: 0,
             outbox: Vec::new(),
+            unfetched: Vec::new(),
             revoked: restored.revoked.iter().copied().collect(),
         };
         engine.place_policy(policy);
@@ -168,6 +169,8 @@ impl Engine {
         let settled = task.state == TaskState::Settled;
         let ready = matches!(task.state, TaskState::Ready | TaskState::Offered);
         let deadline = submitted.mono + self.policy.slo.slo(task.captcha_type).deadline;
+        // What finished while the process was away shall count as finished: the watcher asks first.
+        let deadline = deadline.max(now.mono + CONFIRM_AFTER);
         let slot = !settled && !ready && task.verdict.is_none();
         let charge = self.tenants[place_index(tenant)].policy.charge;
         // Charged without a further delivery: it may have arrived, or need not arrive to be charged.

@@ -103,6 +103,9 @@ impl Engine {
         }
         let price = solve.price;
         let charged = (solve.confirm_at.is_some()).then_some(price);
+        if solve.money == MoneyState::Ready && charged.is_none() {
+            self.unfetched.push(solve.submission.captcha_type);
+        }
         self.release_slot(solve_id, now);
         self.settle(solve_id, charged, charged.is_some(), now);
         self.drop_solve(solve_id);
