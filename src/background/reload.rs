@@ -28,8 +28,9 @@ pub async fn run(
     let mut hangups = hangups();
     loop {
         let request = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
-            request = requests.recv() => request,
+            Some(request) = requests.recv() => Some(request),
             () = hangups.recv() => None,
             _ = looks.tick() => {
                 let now = fingerprint(path.as_ref()).await;
