@@ -184,6 +184,8 @@ pub struct Restored {
     pub wallets: Vec<WalletTotal>,
     /// Money and solves charged, per tenant and key.
     pub charged: Vec<ChargedTotal>,
+    /// The causes of all ledger entries that are no charge.
+    pub credit_causes: Vec<String>,
     /// Keys that were revoked.
     pub revoked: Vec<KeyHash>,
     /// The first solve id that was never used.

@@ -79,6 +79,8 @@ pub struct Solve {
     pub(super) offers: u32,
     /// Restored as offered, delivery unknown: charged at this time unless it was delivered again.
     pub(super) confirm_at: Option<Mono>,
+    /// That charge then counts as delivered: the answer was offered, or the provider delivers it.
+    pub(super) confirm_as_delivered: bool,
     pub(super) poll: PollMemory,
     /// The sidecar has no key to ask with (pass-through).
     pub(super) unwatched: bool,

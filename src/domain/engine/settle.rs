@@ -19,7 +19,7 @@ const REMEMBER_FOR: Duration = Duration::from_mins(10);
 pub enum BindResult {
     /// It names this solve from here on.
     Bound,
-    /// It already names another one: the provider's fault, and never handed out.
+    /// It already names another one, or the solve has one: the provider's fault, and never handed out.
     Duplicate,
 }
 
@@ -29,7 +29,7 @@ impl Engine {
     pub fn bind(&mut self, solve_id: SolveId, task: &TaskId, now: Now) -> BindResult {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return BindResult::Duplicate };
         let account = solve.submission.identity.account;
-        if self.tasks.contains_key(&(account, task.clone())) {
+        if solve.task.is_some() || self.tasks.contains_key(&(account, task.clone())) {
             return BindResult::Duplicate;
         }
         solve.task = Some(task.clone());
@@ -97,11 +97,14 @@ impl Engine {
         }
     }
 
-    /// The provider failed the solve for good: verdict, slot free, hold voided.
+    /// The provider failed the solve for good: verdict, slot free, hold voided. Once it had an answer,
+    /// that one counts: it may be on its way to a client.
     pub(super) fn failed(&mut self, solve_id: SolveId, outcome: Outcome, code: &str, now: Now) {
         self.verdict(solve_id, outcome, Some(code), now);
         self.release_slot(solve_id, now);
-        self.settle(solve_id, None, false, now);
+        if self.solves.get(&solve_id).is_some_and(|solve| solve.money == MoneyState::Held) {
+            self.settle(solve_id, None, false, now);
+        }
     }
 
     /// An answer is about to be written to the client. Returns whether that must be durable first.
@@ -209,6 +212,9 @@ impl Engine {
         if let Some(task) = solve.task {
             self.tasks.remove(&(solve.submission.identity.account, task));
             self.outbox.push(Write::Forget(solve_id));
+        }
+        while self.answers.front().is_some_and(|oldest| !self.solves.contains_key(oldest)) {
+            self.answers.pop_front();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Engine, place_index};
+use super::Engine;
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Charge, TenantPolicy};
@@ -55,15 +55,14 @@ impl Engine {
             solve.confirm_at = Some(now.mono + CONFIRM_AFTER);
             confirmed = false;
         }
-        if solve.verdict.is_none() && now.mono >= solve.deadline {
-            self.time_out(solve_id, now);
-        }
+        let delivered = solve.confirm_as_delivered;
+        self.time_out(solve_id, now);
         if confirmed {
-            self.settle(solve_id, Some(price), true, now);
+            self.settle(solve_id, Some(price), delivered, now);
         }
         let mut due = None;
         let solve = self.solves.get(&solve_id)?;
-        let charge_solved = self.charges_solved(solve);
+        let charge_solved = self.charges_solved(solve_id);
         if super::poll::is_watched(solve, charge_solved) && now.mono >= solve.poll.watch_at {
             due = self.watch(solve_id, now);
         }
@@ -73,11 +72,14 @@ impl Engine {
         due
     }
 
-    /// The deadline passed without a terminal answer. The thread counts as free again; the money stays
-    /// held, since a late answer may still be delivered. A submission still without an id keeps its
-    /// thread: the shell ends it.
-    fn time_out(&mut self, solve_id: SolveId, now: Now) {
+    /// Once the deadline passed without a terminal answer, the thread counts as free again; the money
+    /// stays held, since a late answer may still be delivered. A submission still without an id keeps
+    /// its thread: the shell ends it.
+    pub(super) fn time_out(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get(&solve_id) else { return };
+        if now.mono < solve.deadline {
+            return;
+        }
         let bound = solve.task.is_some();
         let abandoned =
             solve.unwatched && now.mono.since(solve.poll.asked_at) >= super::poll::WATCH_IDLE;
@@ -97,26 +99,32 @@ impl Engine {
         if now.mono < solve.forget_at {
             return false;
         }
-        if solve.offers > 0 || solve.poll.under_way || solve.task.is_none() {
+        let on_its_way = solve.offers > 0 && solve.money != MoneyState::Settled;
+        if on_its_way || solve.poll.under_way || solve.task.is_none() {
             solve.forget_at = now.mono + Duration::from_mins(1);
             return false;
         }
-        let price = solve.price;
-        let charged = (solve.confirm_at.is_some()).then_some(price);
+        let (price, delivered) = (solve.price, solve.confirm_as_delivered);
+        let confirmed = solve.confirm_at.is_some();
+        let ready = solve.money == MoneyState::Ready;
+        let due = confirmed || (ready && self.charges_solved(solve_id));
         self.release_slot(solve_id, now);
-        self.settle(solve_id, charged, charged.is_some(), now);
+        self.settle(solve_id, due.then_some(price), confirmed && delivered, now);
         self.drop_solve(solve_id);
         true
     }
 
-    fn charges_solved(&self, solve: &Solve) -> bool {
-        self.tenants[place_index(solve.submission.identity.tenant)].policy.charge == Charge::Solved
+    fn charges_solved(&self, solve_id: SolveId) -> bool {
+        self.solves.get(&solve_id).is_some_and(|solve| {
+            self.tenant(solve.submission.identity).policy.charge == Charge::Solved
+        })
     }
 }
 
 /// The next time at which something is due for a solve.
 pub(super) fn next_wake(solve: &Solve, policy: &TenantPolicy) -> Mono {
-    let deadline = (solve.verdict.is_none()).then_some(solve.deadline);
+    let frees_slot = solve.slot && solve.task.is_some();
+    let deadline = (solve.verdict.is_none() || frees_slot).then_some(solve.deadline);
     let watched = super::poll::is_watched(solve, policy.charge == Charge::Solved);
     let watch = watched.then_some(solve.poll.watch_at);
     let confirm = solve.confirm_at.filter(|_| solve.money != MoneyState::Settled);
