@@ -1,3 +1,3 @@
-//! What is written down: the SQLite store and the metrics.
+//! What is written down: the `SQLite` store and the metrics.
 
 pub mod store;

@@ -1,1 +1,1 @@
-//! The record: SQLite, written by one thread in group commits.
+//! The record: `SQLite`, written by one thread in group commits.
