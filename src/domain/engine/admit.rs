@@ -196,9 +196,9 @@ impl Engine {
                 thread_time: Duration::ZERO,
                 verdict: None,
                 money: MoneyState::Held,
+                unseen: false,
                 offers: 0,
-                confirm_at: None,
-                confirm_as_delivered: false,
+                confirm: None,
                 poll: PollMemory {
                     under_way: false,
                     back_at: None,

@@ -186,9 +186,7 @@ impl Engine {
             PollResult::Solved(answer) => {
                 self.keep_answer(solve_id, answer);
                 self.solved(solve_id, asker == Asker::Client, now);
-                // The first success is durable before anybody sees it, also where it settled at once.
-                let offered = asker == Asker::Client && (self.offer(solve_id) || open);
-                AnswerTo::PassOn { offered }
+                AnswerTo::PassOn { offered: asker == Asker::Client && self.offer(solve_id) }
             }
             PollResult::Failed(answer, outcome, code) => {
                 // A provider that forgot what it solved takes no answer away.

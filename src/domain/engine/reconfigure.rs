@@ -18,7 +18,7 @@ use crate::domain::policy::{
     RejectionForm, TenantPolicy, Threads,
 };
 use crate::domain::scope::Scope;
-use crate::domain::solve::{Form, Identity, MoneyState, PollMemory, Solve, Submission};
+use crate::domain::solve::{Confirm, Form, Identity, MoneyState, PollMemory, Solve, Submission};
 use crate::domain::time::{Mono, Now};
 
 /// How soon after a restart the watcher looks at what was open before it.
@@ -228,9 +228,12 @@ impl Engine {
                 TaskState::Ready | TaskState::Offered => MoneyState::Ready,
                 TaskState::Settled => MoneyState::Settled,
             },
+            unseen: false,
             offers: 0,
-            confirm_at: due_anyway.then(|| now.mono + CONFIRM_AFTER),
-            confirm_as_delivered: task.state == TaskState::Offered || task.pingback,
+            confirm: due_anyway.then(|| Confirm {
+                at: now.mono + CONFIRM_AFTER,
+                delivered: task.state == TaskState::Offered || task.pingback,
+            }),
             poll: PollMemory {
                 under_way: false,
                 back_at: None,

@@ -110,7 +110,7 @@ fn an_answer_that_nobody_fetched_costs_nothing() {
 
     engine.expire(usize::MAX, START + FORGET);
 
-    assert_eq!(trail(&mut engine), ["void", "forget"]);
+    assert_eq!(trail(&mut engine), ["forget", "void"]);
     assert_eq!(held(&mut engine, START), Money::ZERO);
     assert_eq!(poll(&mut engine, PROD, "t1", START + FORGET), PollDecision::WrongId);
 }
@@ -155,6 +155,13 @@ fn with_a_pingback_solved_is_delivered() {
     open_with(&mut watched, "t1", START, |submission| submission.pingback = true);
     assert_eq!(watch(&mut watched, &solved(), START + secs(5)), 1);
     assert_eq!(trail(&mut watched), ["bind", "solved", "charge"]);
+    for durable in [true, false] {
+        let PollDecision::Memory { durable: waits, .. } = poll(&mut watched, PROD, "t1", START)
+        else {
+            panic!("forgotten")
+        };
+        assert_eq!(waits, durable, "only the first hand-over waits for the record");
+    }
 
     let mut polled = engine(|_| ());
     let solve = open_with(&mut polled, "t1", START, |submission| submission.pingback = true);
@@ -278,5 +285,5 @@ fn a_late_id_that_nobody_uses_is_watched_and_frees_its_thread_by_the_deadline() 
     assert_eq!(engine.snapshot(START).tenants[0].in_flight, 0);
     assert!(engine.holds_add_up());
     engine.expire(usize::MAX, START + FORGET);
-    assert_eq!(trail(&mut engine), ["void", "forget"]);
+    assert_eq!(trail(&mut engine), ["forget", "void"]);
 }

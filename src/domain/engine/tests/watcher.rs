@@ -130,6 +130,20 @@ fn nothing_is_forgotten_while_it_is_asked_about_or_on_its_way() {
     assert_eq!(charges(&mut engine), [Some(PRICE), Some(PRICE)]);
 }
 
+/// Found by the model: each of the watcher's polls put the end off by another minute.
+#[test]
+fn a_solve_that_stays_pending_is_forgotten_although_it_is_watched() {
+    let mut engine = engine(|_| ());
+    open_with(&mut engine, "t1", START, |submission| submission.pingback = true);
+
+    for n in 0..=60 {
+        watch(&mut engine, &PollResult::Pending, START + secs(60 * n));
+    }
+
+    assert_eq!(engine.snapshot(START).remembered, 0);
+    assert_eq!(charges(&mut engine), [None]);
+}
+
 #[test]
 fn a_submission_without_an_id_keeps_its_thread_past_the_deadline() {
     let mut engine = engine(|_| ());
