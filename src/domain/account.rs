@@ -158,3 +158,130 @@ impl Account {
         self.balance.filter(|(_, at)| now.since(*at) <= STALE_AFTER).map(|(balance, _)| balance)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::KeyHash;
+
+    const START: Mono = Mono(1_000_000_000_000);
+    const TODAY: Wall = Wall(1_795_262_400_000);
+
+    fn account(threads: Threads) -> Account {
+        let policy = AccountPolicy {
+            key_hash: Some(KeyHash([9; 32])),
+            threads,
+            balance_precheck: true,
+            low_balance_below: None,
+            plan: None,
+        };
+        Account::new("main".into(), policy)
+    }
+
+    fn threads(total: u32, working: u32, ours: u32) -> AccountReport {
+        AccountReport::Threads { total, working, ours }
+    }
+
+    /// How many solves of ours fit.
+    fn room(account: &mut Account, now: Mono) -> u32 {
+        account.in_flight = 0;
+        while !account.is_busy(now) && account.in_flight < 100 {
+            account.in_flight += 1;
+        }
+        account.in_flight
+    }
+
+    #[test]
+    fn unknown_threads_limit_nothing() {
+        assert_eq!(room(&mut account(Threads::Auto), START), 100);
+        assert_eq!(room(&mut account(Threads::Fixed(3)), START), 3);
+    }
+
+    #[test]
+    fn threads_busy_with_others_are_not_ours_to_take() {
+        for (report, fits) in [
+            (threads(15, 0, 0), 15),
+            (threads(15, 6, 2), 11),
+            (threads(15, 2, 6), 15),
+            (threads(15, 15, 0), 0),
+            (threads(15, 20, 0), 0),
+        ] {
+            let mut account = account(Threads::Auto);
+            account.observe(report, START, TODAY);
+            assert_eq!(room(&mut account, START), fits, "{report:?}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_of_the_operators_and_the_providers_number_counts() {
+        let mut account = account(Threads::Fixed(10));
+        account.observe(threads(4, 0, 0), START, TODAY);
+        assert_eq!(room(&mut account, START), 4);
+        account.observe(threads(40, 0, 0), START, TODAY);
+        assert_eq!(room(&mut account, START), 10);
+    }
+
+    #[test]
+    fn what_is_stale_refuses_nothing_and_is_still_shown() {
+        let mut account = account(Threads::Auto);
+        account.observe(threads(0, 0, 0), START, TODAY);
+        account.observe(AccountReport::Balance(Money::ZERO), START, TODAY);
+        assert_eq!(account.trouble(START + STALE_AFTER), Some(AccountTrouble::Lapsed));
+
+        let stale = START + STALE_AFTER + Duration::from_nanos(1);
+
+        assert_eq!(account.trouble(stale), None);
+        assert_eq!(account.threads_seen(), Some((0, 0)));
+        assert_eq!(account.balance_seen(), Some(Money::ZERO));
+        assert_eq!(account.refreshed_at(), Some(TODAY));
+    }
+
+    #[test]
+    fn a_lapsed_plan_is_trouble_and_not_busy() {
+        let mut account = account(Threads::Auto);
+        account.observe(threads(0, 0, 0), START, TODAY);
+        assert!(!account.is_busy(START));
+        account.observe(threads(5, 0, 0), START, TODAY);
+        assert_eq!(account.trouble(START), None);
+        account.observe(AccountReport::Balance(Money::from_micros(-1)), START, TODAY);
+        assert_eq!(account.trouble(START), Some(AccountTrouble::Lapsed));
+    }
+
+    #[test]
+    fn without_the_precheck_only_a_refused_key_is_trouble() {
+        let mut account = account(Threads::Auto);
+        account.policy.balance_precheck = false;
+        account.observe(threads(0, 0, 0), START, TODAY);
+        account.observe(AccountReport::Balance(Money::ZERO), START, TODAY);
+        assert_eq!(account.trouble(START), None);
+
+        account.observe(AccountReport::KeyRefused, START, TODAY);
+        assert_eq!(account.trouble(START), Some(AccountTrouble::KeyRefused(KEY_TROUBLE_FOR)));
+        assert!(!account.may_ask(START));
+    }
+
+    #[test]
+    fn a_key_that_is_accepted_again_is_used_at_once() {
+        let mut account = account(Threads::Auto);
+        account.observe(AccountReport::KeyRefused, START, TODAY);
+        account.observe(AccountReport::Balance(Money::from_micros(1)), START, TODAY);
+        assert!(account.trouble(START).is_some(), "the balance may be from before");
+        account.observe(threads(5, 0, 0), START, TODAY);
+        assert_eq!(account.trouble(START), None);
+        assert!(account.may_ask(START));
+    }
+
+    #[test]
+    fn a_changed_key_clears_what_was_known_and_an_unchanged_one_nothing() {
+        let mut account = account(Threads::Auto);
+        account.observe(threads(0, 0, 0), START, TODAY);
+        account.observe(AccountReport::KeyRefused, START, TODAY);
+
+        account.reconfigure(account.policy.clone());
+        assert!(account.trouble(START).is_some());
+        account.reconfigure(AccountPolicy { key_hash: None, ..account.policy.clone() });
+
+        assert_eq!(account.trouble(START), None);
+        assert_eq!(account.threads_seen(), None);
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! One solve leaves this trail: [`Write::Bind`] (before its task id is answered), [`Write::Verdict`]
 //! (its outcome, once; for a success before the answer), [`Write::Offer`] (the answer is on its way),
-//! [`Write::Settle`] (charged or voided, once), [`Write::Forget`].
+//! [`Write::Settle`] (charged or voided, once), [`Write::Forget`]. A hold that is voided because its
+//! time is over is forgotten first and settled then.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -184,6 +185,8 @@ pub struct Restored {
     pub wallets: Vec<WalletTotal>,
     /// Money and solves charged, per tenant and key.
     pub charged: Vec<ChargedTotal>,
+    /// The causes of all ledger entries that are no charge.
+    pub credit_causes: Vec<String>,
     /// Keys that were revoked.
     pub revoked: Vec<KeyHash>,
     /// The first solve id that was never used.

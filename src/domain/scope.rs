@@ -253,3 +253,152 @@ fn type_breach(limits: &Limits, captcha_type: CaptchaType) -> Option<Breach> {
         verdict: None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use jiff::tz::TimeZone;
+
+    use super::*;
+    use crate::domain::policy::{Prepaid, PriceList, Rate};
+    use crate::domain::time::{Mono, Wall};
+
+    /// 2026-11-30, an hour before midnight and month end, UTC.
+    const START: Now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_796_079_600_000) };
+    const PRICE: Money = Money::from_micros(1_000);
+
+    fn calendar(now: Now) -> Calendar {
+        Calendar::new(TimeZone::UTC, now.wall)
+    }
+
+    fn breach(scope: &Scope, step: Step, limits: &Limits, now: Now) -> Option<Breach> {
+        scope.breach(step, limits, PRICE, (&calendar(now), now))
+    }
+
+    fn settle(scope: &mut Scope, charged: Option<Money>, now: Now) {
+        scope.settle(PRICE, charged, calendar(now).period());
+    }
+
+    fn used(scope: &Scope, now: Now) -> (u64, Money, Money) {
+        let period = calendar(now).period();
+        (scope.day_solves(period), scope.day_spent(period), scope.month_spent(period))
+    }
+
+    #[test]
+    fn what_is_taken_is_given_back() {
+        let limits = Limits { rate: Some(Rate { per_minute: 60, burst: 1 }), ..Limits::default() };
+        let mut scope = Scope::default();
+
+        scope.take(&limits, PRICE, START);
+        assert_eq!((scope.in_flight, scope.open, scope.held), (1, 1, PRICE));
+        let wait = breach(&scope, Step::Rate, &limits, START).unwrap().retry_after;
+        assert_eq!(wait, Some(Duration::from_secs(1)));
+
+        scope.release_slot();
+        settle(&mut scope, None, START);
+        assert_eq!((scope.in_flight, scope.open, scope.held), (0, 0, Money::ZERO));
+        assert_eq!(used(&scope, START), (0, Money::ZERO, Money::ZERO));
+        assert_eq!(scope.spent, Money::ZERO);
+    }
+
+    #[test]
+    fn a_charge_counts_towards_the_day_and_month_it_falls_in() {
+        let mut scope = Scope::default();
+        (0..3).for_each(|_| scope.hold(PRICE));
+        settle(&mut scope, Some(PRICE), START);
+        settle(&mut scope, Some(PRICE), START);
+        assert_eq!(used(&scope, START), (2, PRICE + PRICE, PRICE + PRICE));
+
+        let december = START + Duration::from_hours(1);
+        assert_eq!(used(&scope, december), (0, Money::ZERO, Money::ZERO));
+        settle(&mut scope, Some(PRICE), december);
+
+        assert_eq!(used(&scope, december), (1, PRICE, PRICE));
+        assert_eq!(scope.spent, Money::from_micros(3_000));
+    }
+
+    #[test]
+    fn a_new_day_keeps_the_month() {
+        let mut scope = Scope::default();
+        let yesterday = Now { wall: Wall(START.wall.0 - 86_400_000), ..START };
+        (0..2).for_each(|_| scope.hold(PRICE));
+        settle(&mut scope, Some(PRICE), yesterday);
+        settle(&mut scope, Some(PRICE), START);
+        assert_eq!(used(&scope, START), (1, PRICE, PRICE + PRICE));
+    }
+
+    #[test]
+    fn a_cap_may_be_reached_and_not_crossed() {
+        let cap = |micros| Some(Money::from_micros(micros));
+        let scope = Scope { held: PRICE, open: 1, ..Scope::default() };
+        for (micros, crossed) in [(2_000, false), (1_999, true)] {
+            let daily = Limits { daily_spend_cap: cap(micros), ..Limits::default() };
+            let monthly = Limits { monthly_spend_cap: cap(micros), ..Limits::default() };
+            for limits in [daily, monthly] {
+                let breach = breach(&scope, Step::SpendCap, &limits, START);
+                assert_eq!(breach.is_some(), crossed, "{limits:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_both_caps_are_reached_the_later_reopening_is_said() {
+        let now = Now { wall: Wall(START.wall.0 - 86_400_000), ..START };
+        let zero = Some(Money::ZERO);
+        let limits = Limits { daily_spend_cap: zero, monthly_spend_cap: zero, ..Limits::default() };
+        let breach = breach(&Scope::default(), Step::SpendCap, &limits, now).unwrap();
+        assert_eq!(breach.retry_after, Some(Duration::from_hours(25)));
+    }
+
+    #[test]
+    fn a_wallet_that_was_never_credited_is_empty_and_without_one_nothing_is_asked() {
+        let prepaid = Prepaid { opening_balance: Money::ZERO, low_balance_below: None };
+        let limits = Limits { prepaid: Some(prepaid), ..Limits::default() };
+        let step = Step::Balance(Overdraft::None);
+        assert!(breach(&Scope::default(), step, &limits, START).is_some());
+        assert_eq!(breach(&Scope::default(), step, &Limits::default(), START), None);
+        assert_eq!(Scope::default().balance(), None);
+    }
+
+    #[test]
+    fn the_last_of_the_balance_may_be_spent() {
+        let prepaid = Prepaid { opening_balance: Money::ZERO, low_balance_below: None };
+        let limits = Limits { prepaid: Some(prepaid), ..Limits::default() };
+        let mut scope = Scope { credited: Some(PRICE), ..Scope::default() };
+        assert_eq!(breach(&scope, Step::Balance(Overdraft::None), &limits, START), None);
+
+        scope.hold(PRICE);
+
+        assert!(breach(&scope, Step::Balance(Overdraft::None), &limits, START).is_some());
+        assert_eq!(breach(&scope, Step::Balance(Overdraft::InFlight), &limits, START), None);
+        settle(&mut scope, Some(PRICE), START);
+        assert!(breach(&scope, Step::Balance(Overdraft::InFlight), &limits, START).is_some());
+    }
+
+    #[test]
+    fn a_subtype_is_allowed_through_its_family_and_priced_by_it() {
+        let v2 = Some([CaptchaType::RecaptchaV2].into());
+        let limits = Limits { allow_types: v2, ..Limits::default() };
+        let scope = Scope::default();
+        let may = |captcha_type| breach(&scope, Step::Type(captcha_type), &limits, START).is_none();
+        assert!(may(CaptchaType::RecaptchaV2Invisible));
+        assert!(!may(CaptchaType::RecaptchaV3));
+
+        let own = BTreeMap::from([(CaptchaType::RecaptchaV2, PRICE)]);
+        let prices = PriceList::resolve(Money::ZERO, &own);
+        assert_eq!(prices.price(CaptchaType::RecaptchaV2Enterprise), PRICE);
+        assert_eq!(prices.price(CaptchaType::Image), Money::ZERO);
+    }
+
+    #[test]
+    fn what_is_restored_over_several_keys_adds_up_in_the_tenant() {
+        let mut scope = Scope::default();
+        let period = calendar(START).period();
+        for _ in 0..2 {
+            scope.restore(period, 3, [PRICE, PRICE + PRICE, PRICE + PRICE + PRICE]);
+        }
+        assert_eq!(used(&scope, START), (6, PRICE + PRICE, Money::from_micros(4_000)));
+        assert_eq!(scope.spent, Money::from_micros(6_000));
+    }
+}

@@ -76,16 +76,27 @@ pub struct Solve {
     pub(super) thread_time: Duration,
     pub(super) verdict: Option<Outcome>,
     pub(super) money: MoneyState,
+    /// A success that no client was handed: the first hand-over waits until it is durable.
+    pub(super) unseen: bool,
     /// Answers on their way to a client.
     pub(super) offers: u32,
-    /// Restored as offered, delivery unknown: charged at this time unless it was delivered again.
-    pub(super) confirm_at: Option<Mono>,
+    /// Restored with an answer that may have been delivered, or need not be to be charged.
+    pub(super) confirm: Option<Confirm>,
     pub(super) poll: PollMemory,
     /// The sidecar has no key to ask with (pass-through).
     pub(super) unwatched: bool,
     /// When the wake queue looks at this solve next; other entries for it are stale.
     pub(super) wake_at: Mono,
     pub(super) forget_at: Mono,
+}
+
+/// A charge that falls due without a further delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Confirm {
+    /// When it does, unless the answer was delivered again before.
+    pub(super) at: Mono,
+    /// It counts as delivered then: the answer was offered, or the provider delivers it.
+    pub(super) delivered: bool,
 }
 
 /// How far the money of a solve has come.

@@ -1,4 +1,4 @@
-//! What is written down: the SQLite store and the metrics.
+//! What is written down: the `SQLite` store and the metrics.
 
 pub mod metrics;
 pub mod store;

@@ -95,7 +95,8 @@ impl Engine {
         let identity = submission.identity;
         let overdraft = self.tenant(identity).policy.overdraft;
         let step = |step| move || self.check_step(step, submission, now);
-        let checks: [&dyn Fn() -> Option<Rejection>; 9] = [
+        let checks: [&dyn Fn() -> Option<Rejection>; 10] = [
+            &|| self.revoked(identity),
             &|| self.expired(identity, now),
             &step(Step::Type(submission.captcha_type)),
             &step(Step::InFlight),
@@ -195,8 +196,9 @@ impl Engine {
                 thread_time: Duration::ZERO,
                 verdict: None,
                 money: MoneyState::Held,
+                unseen: false,
                 offers: 0,
-                confirm_at: None,
+                confirm: None,
                 poll: PollMemory {
                     under_way: false,
                     back_at: None,

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{DEFAULT_TENANT, Engine, KeyPlace, place_index};
+use super::{ACCOUNT_KEY_PLACE, DEFAULT_TENANT, Engine, KeyPlace, place_index};
 use crate::domain::ids::KeyHash;
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::Identity;
@@ -53,13 +53,26 @@ impl Engine {
     fn pass_through(&self, key: Option<KeyHash>) -> Identity {
         let tenant = self.tenant_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
         let account = self.account_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
-        Identity { tenant, key: 0, account, holder: key.unwrap_or(KeyHash([0; 32])) }
+        Identity {
+            tenant,
+            key: ACCOUNT_KEY_PLACE,
+            account,
+            holder: key.unwrap_or(KeyHash([0; 32])),
+        }
     }
 
     /// The rejection of a key that is past its time; `None` for a live one.
     pub fn expired(&self, identity: Identity, now: Now) -> Option<Rejection> {
         let expires = self.key(identity).policy.expires?;
         (expires <= now.wall).then(|| refuse(Reason::ExpiredKey, "this key has expired"))
+    }
+
+    /// The rejection of a key that a reload or a revocation took away since it was identified.
+    pub(super) fn revoked(&self, identity: Identity) -> Option<Rejection> {
+        let (tenant, key) = (self.tenant(identity), self.key(identity));
+        let closed = identity.key == ACCOUNT_KEY_PLACE && !tenant.policy.accept_account_key;
+        let gone = tenant.removed || key.removed || self.revoked.contains(&key.policy.hash);
+        (closed || gone).then(|| refuse(Reason::RevokedKey, "this key was revoked"))
     }
 
     fn place_of(&self, hash: KeyHash, prefix: Option<&str>) -> Result<KeyPlace, Rejection> {
@@ -78,7 +91,7 @@ impl Engine {
         }
         let by_account_key = prefixed.filter(|tenant| self.keeps_account_key(*tenant, hash));
         match by_account_key {
-            Some(tenant) => Ok(KeyPlace { tenant, key: 0, revoked: false }),
+            Some(tenant) => Ok(KeyPlace { tenant, key: ACCOUNT_KEY_PLACE, revoked: false }),
             None => {
                 Err(refuse(Reason::UnknownKey, "no such key; check it with whoever runs Solvegate"))
             }

@@ -33,6 +33,7 @@ use super::time::{Mono, Now};
 pub use admit::{Admitted, Decision};
 pub use identify::Credential;
 pub use poll::{AnswerTo, Asker, PollDecision, PollResult};
+pub use reconfigure::CreditResult;
 pub use settle::BindResult;
 pub use snapshot::{AccountView, Snapshot, TenantView};
 pub use wake::Due;
@@ -59,6 +60,8 @@ pub struct Engine {
     outbox: Vec<Write>,
     unfetched: Vec<CaptchaType>,
     revoked: BTreeSet<KeyHash>,
+    /// Causes of credits, each good for one.
+    credit_causes: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -66,7 +69,8 @@ struct Tenant {
     name: Name,
     policy: TenantPolicy,
     scope: Scope,
-    /// Place 0 is the account's real key under `accept_account_key` (and any key in pass-through).
+    /// At [`ACCOUNT_KEY_PLACE`] the account's real key under `accept_account_key` (and any key in
+    /// pass-through).
     keys: Vec<Key>,
     removed: bool,
 }
@@ -92,6 +96,9 @@ struct KeyPlace {
 
 /// The id of the pseudo key for traffic that keeps the account's real key.
 pub const ACCOUNT_KEY_ID: &str = "account_key";
+
+/// The place of that pseudo key among a tenant's keys.
+const ACCOUNT_KEY_PLACE: u32 = 0;
 
 /// The tenant, and the account, of pass-through.
 pub const DEFAULT_TENANT: &str = "default";

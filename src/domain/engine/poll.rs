@@ -1,5 +1,6 @@
 //! Polls: whose task it is, whether to ask the provider, and what its answer means.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,13 +101,9 @@ impl Engine {
         now: Now,
     ) -> PollDecision {
         let pass_through = self.policy.pass_through;
-        let Some(&solve_id) = self.tasks.get(&(identity.account, task.clone())) else {
-            return if pass_through { PollDecision::Untracked } else { PollDecision::WrongId };
-        };
-        let Some(solve) = self.solves.get_mut(&solve_id) else { return PollDecision::WrongId };
-        if solve.submission.identity.tenant != identity.tenant {
-            return PollDecision::WrongId;
-        }
+        let unknown = if pass_through { PollDecision::Untracked } else { PollDecision::WrongId };
+        let Some(solve_id) = self.owns(identity, task) else { return unknown };
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return unknown };
         if pass_through
             && *solve.submission.holder.get_or_insert(identity.holder) != identity.holder
         {
@@ -133,7 +130,10 @@ impl Engine {
         }
         self.upstream.try_at(now.mono);
         solve.poll.under_way = true;
-        PollDecision::Forward { solve: solve_id, account: self.account_name(identity).clone() }
+        // Not the tenant's account of today: the task lives where it was submitted.
+        let account = solve.submission.identity.account;
+        let account = self.accounts[place_index(account)].name.clone();
+        PollDecision::Forward { solve: solve_id, account }
     }
 
     /// Takes in what the provider said, and says what the client is told.
@@ -144,20 +144,36 @@ impl Engine {
         result: PollResult,
         now: Now,
     ) -> AnswerTo {
-        let Some(solve) = self.solves.get_mut(&solve_id) else {
+        if !self.solves.contains_key(&solve_id) {
             return match result {
-                PollResult::Trouble => AnswerTo::NotReady,
-                PollResult::Pending
-                | PollResult::Solved(_)
-                | PollResult::Failed(..)
-                | PollResult::ProxyTrouble(_) => AnswerTo::PassOn { offered: false },
+                // Nothing would charge for it any more.
+                PollResult::Solved(_) | PollResult::Trouble => AnswerTo::NotReady,
+                PollResult::Pending | PollResult::Failed(..) | PollResult::ProxyTrouble(_) => {
+                    AnswerTo::PassOn { offered: false }
+                }
             };
-        };
+        }
+        self.time_out(solve_id, now);
+        let answer = self.polled_known(solve_id, asker, result, now);
+        self.schedule(solve_id);
+        answer
+    }
+
+    fn polled_known(
+        &mut self,
+        solve_id: SolveId,
+        asker: Asker,
+        result: PollResult,
+        now: Now,
+    ) -> AnswerTo {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return AnswerTo::NotReady };
         solve.poll.under_way = false;
         solve.poll.back_at = Some(now.mono);
         solve.poll.watch_at = now.mono + watch_interval(solve, now);
         let past_deadline = now.mono >= solve.deadline;
-        let answer = match result {
+        let (open, settled) = (solve.money == MoneyState::Held, solve.money == MoneyState::Settled);
+        let answered = solve.poll.answer.is_some();
+        match result {
             PollResult::Pending => {
                 solve.poll.proxy_trouble = None;
                 AnswerTo::PassOn { offered: false }
@@ -174,13 +190,14 @@ impl Engine {
                 AnswerTo::PassOn { offered: asker == Asker::Client && self.offer(solve_id) }
             }
             PollResult::Failed(answer, outcome, code) => {
-                self.keep_answer(solve_id, answer);
+                // A provider that forgot what it solved takes no answer away.
+                if open || (settled && !answered) {
+                    self.keep_answer(solve_id, answer);
+                }
                 self.failed(solve_id, outcome, &code, now);
                 AnswerTo::PassOn { offered: false }
             }
-        };
-        self.schedule(solve_id);
-        answer
+        }
     }
 
     /// A poll that was forwarded came to no end (its client hung up).
@@ -190,11 +207,17 @@ impl Engine {
         }
     }
 
-    /// Whether the task is the asker's, for reports on it.
+    /// The asker's solve of that task. Looked for at the tenant's account first, then at the others:
+    /// a reload may have moved the tenant since.
     pub fn owns(&self, identity: Identity, task: &TaskId) -> Option<SolveId> {
-        let solve_id = *self.tasks.get(&(identity.account, task.clone()))?;
-        let solve = self.solves.get(&solve_id)?;
-        (solve.submission.identity.tenant == identity.tenant).then_some(solve_id)
+        let mut name = (identity.account, task.clone());
+        let others = (0..self.accounts.len()).filter_map(|place| u32::try_from(place).ok());
+        iter::once(identity.account).chain(others).find_map(|account| {
+            name.0 = account;
+            let solve_id = *self.tasks.get(&name)?;
+            let solve = self.solves.get(&solve_id)?;
+            (solve.submission.identity.tenant == identity.tenant).then_some(solve_id)
+        })
     }
 
     /// What that solve is for.

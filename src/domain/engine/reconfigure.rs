@@ -18,11 +18,22 @@ use crate::domain::policy::{
     RejectionForm, TenantPolicy, Threads,
 };
 use crate::domain::scope::Scope;
-use crate::domain::solve::{Form, Identity, MoneyState, PollMemory, Solve, Submission};
+use crate::domain::solve::{Confirm, Form, Identity, MoneyState, PollMemory, Solve, Submission};
 use crate::domain::time::{Mono, Now};
 
 /// How soon after a restart the watcher looks at what was open before it.
 const WATCH_RESTORED: Duration = Duration::from_secs(2);
+
+/// What became of a credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreditResult {
+    /// The wallet has it, and the record is asked to.
+    Credited,
+    /// That cause was credited before; nothing changed.
+    Repeated,
+    /// There is no such tenant or key, or it was never prepaid; nothing changed.
+    NoWallet,
+}
 
 impl Engine {
     /// The engine as of `now`, with what the record gave back.
@@ -46,6 +57,7 @@ impl Engine {
             outbox: Vec::new(),
             unfetched: Vec::new(),
             revoked: restored.revoked.iter().copied().collect(),
+            credit_causes: restored.credit_causes.iter().cloned().collect(),
         };
         engine.place_policy(policy);
         engine.restore(restored, now);
@@ -64,16 +76,33 @@ impl Engine {
     }
 
     /// Credits a wallet; the same `cause` again changes nothing. The record refuses it too.
-    pub fn credit(&mut self, record: CreditRecord) {
-        let Some(place) = self.tenant_places.get(&record.tenant).copied() else { return };
-        let tenant = &mut self.tenants[place_index(place)];
-        let scope = match &record.key_id {
-            None => Some(&mut tenant.scope),
-            Some(id) => tenant.keys.iter_mut().find(|key| key.id == *id).map(|key| &mut key.scope),
-        };
-        let Some(scope) = scope else { return };
+    pub fn credit(&mut self, record: CreditRecord) -> CreditResult {
+        if self.credit_causes.contains(&record.cause) {
+            return CreditResult::Repeated;
+        }
+        match self.wallet_mut(&record.tenant, record.key_id.as_deref()) {
+            Some(scope) if scope.credited.is_some() => {
+                self.post(record);
+                CreditResult::Credited
+            }
+            Some(_) | None => CreditResult::NoWallet,
+        }
+    }
+
+    fn post(&mut self, record: CreditRecord) {
+        let Some(scope) = self.wallet_mut(&record.tenant, record.key_id.as_deref()) else { return };
         scope.credited = Some(scope.credited.unwrap_or_default() + record.amount);
+        self.credit_causes.insert(record.cause.clone());
         self.outbox.push(Write::Credit(record));
+    }
+
+    fn wallet_mut(&mut self, tenant: &str, key_id: Option<&str>) -> Option<&mut Scope> {
+        let place = self.tenant_places.get(tenant).copied()?;
+        let tenant = &mut self.tenants[place_index(place)];
+        match key_id {
+            None => Some(&mut tenant.scope),
+            Some(id) => tenant.keys.iter_mut().find(|key| *key.id == *id).map(|key| &mut key.scope),
+        }
     }
 
     fn place_policy(&mut self, policy: &Policy) {
@@ -168,9 +197,9 @@ impl Engine {
         let submitted = Now { mono: before(now.mono, age), wall: task.submitted_at };
         let settled = task.state == TaskState::Settled;
         let ready = matches!(task.state, TaskState::Ready | TaskState::Offered);
-        let deadline = submitted.mono + self.policy.slo.slo(task.captcha_type).deadline;
-        // What finished while the process was away shall count as finished: the watcher asks first.
-        let deadline = deadline.max(now.mono + CONFIRM_AFTER);
+        // What finished while nobody could ask is no time-out: the watcher asks first.
+        let deadline = (submitted.mono + self.policy.slo.slo(task.captcha_type).deadline)
+            .max(now.mono + CONFIRM_AFTER);
         let slot = !settled && !ready && task.verdict.is_none();
         let charge = self.tenants[place_index(tenant)].policy.charge;
         // Charged without a further delivery: it may have arrived, or need not arrive to be charged.
@@ -200,8 +229,12 @@ impl Engine {
                 TaskState::Ready | TaskState::Offered => MoneyState::Ready,
                 TaskState::Settled => MoneyState::Settled,
             },
+            unseen: false,
             offers: 0,
-            confirm_at: due_anyway.then(|| now.mono + CONFIRM_AFTER),
+            confirm: due_anyway.then(|| Confirm {
+                at: now.mono + CONFIRM_AFTER,
+                delivered: task.state == TaskState::Offered || task.pingback,
+            }),
             poll: PollMemory {
                 under_way: false,
                 back_at: None,
@@ -260,7 +293,7 @@ impl Engine {
             }
         }
         for record in records {
-            self.credit(record);
+            self.post(record);
         }
     }
 }

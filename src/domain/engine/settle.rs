@@ -1,5 +1,6 @@
 //! From the provider's id to the end of the money: bind, verdict, delivery, charge or void.
 
+use std::mem;
 use std::time::Duration;
 
 use super::{Engine, place_index};
@@ -19,7 +20,7 @@ const REMEMBER_FOR: Duration = Duration::from_mins(10);
 pub enum BindResult {
     /// It names this solve from here on.
     Bound,
-    /// It already names another one: the provider's fault, and never handed out.
+    /// It already names another one, or the solve has one: the provider's fault, and never handed out.
     Duplicate,
 }
 
@@ -29,7 +30,7 @@ impl Engine {
     pub fn bind(&mut self, solve_id: SolveId, task: &TaskId, now: Now) -> BindResult {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return BindResult::Duplicate };
         let account = solve.submission.identity.account;
-        if self.tasks.contains_key(&(account, task.clone())) {
+        if solve.task.is_some() || self.tasks.contains_key(&(account, task.clone())) {
             return BindResult::Duplicate;
         }
         solve.task = Some(task.clone());
@@ -48,6 +49,7 @@ impl Engine {
         self.verdict(solve_id, outcome, Some(code), now);
         self.release_slot(solve_id, now);
         self.settle(solve_id, None, false, now);
+        self.note_forgotten(solve_id);
         self.drop_solve(solve_id);
     }
 
@@ -85,6 +87,7 @@ impl Engine {
             return;
         }
         solve.money = MoneyState::Ready;
+        solve.unseen = true;
         if late {
             self.outbox.push(Write::Ready(solve_id));
         }
@@ -97,18 +100,22 @@ impl Engine {
         }
     }
 
-    /// The provider failed the solve for good: verdict, slot free, hold voided.
+    /// The provider failed the solve for good: verdict, slot free, hold voided. Once it had an answer,
+    /// that one counts: it may be on its way to a client.
     pub(super) fn failed(&mut self, solve_id: SolveId, outcome: Outcome, code: &str, now: Now) {
         self.verdict(solve_id, outcome, Some(code), now);
         self.release_slot(solve_id, now);
-        self.settle(solve_id, None, false, now);
+        if self.solves.get(&solve_id).is_some_and(|solve| solve.money == MoneyState::Held) {
+            self.settle(solve_id, None, false, now);
+        }
     }
 
     /// An answer is about to be written to the client. Returns whether that must be durable first.
     pub(super) fn offer(&mut self, solve_id: SolveId) -> bool {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return false };
+        let unseen = mem::take(&mut solve.unseen);
         if solve.money != MoneyState::Ready {
-            return false;
+            return unseen;
         }
         solve.offers += 1;
         if solve.offers == 1 {
@@ -135,7 +142,7 @@ impl Engine {
             return;
         }
         let (price, identity) = (solve.price, solve.submission.identity);
-        let unconfirmed = solve.confirm_at.is_some();
+        let unconfirmed = solve.confirm.is_some();
         if self.tenant(identity).policy.charge == Charge::Solved {
             self.settle(solve_id, Some(price), false, now);
         } else if !unconfirmed {
@@ -159,7 +166,7 @@ impl Engine {
             return;
         }
         solve.money = MoneyState::Settled;
-        solve.confirm_at = None;
+        solve.confirm = None;
         solve.forget_at = now.mono + REMEMBER_FOR;
         let (price, identity, thread_time) =
             (solve.price, solve.submission.identity, solve.thread_time);
@@ -201,6 +208,13 @@ impl Engine {
         account.in_flight -= 1;
     }
 
+    /// Asks for the end of a task's row, if it has one.
+    pub(super) fn note_forgotten(&mut self, solve_id: SolveId) {
+        if self.solves.get(&solve_id).is_some_and(|solve| solve.task.is_some()) {
+            self.outbox.push(Write::Forget(solve_id));
+        }
+    }
+
     /// Forgets a solve that nothing more can happen to.
     pub(super) fn drop_solve(&mut self, solve_id: SolveId) {
         let Some(solve) = self.solves.remove(&solve_id) else { return };
@@ -208,7 +222,9 @@ impl Engine {
         self.answer_bytes -= solve.poll.answer.as_ref().map_or(0, |answer| answer.body.len());
         if let Some(task) = solve.task {
             self.tasks.remove(&(solve.submission.identity.account, task));
-            self.outbox.push(Write::Forget(solve_id));
+        }
+        while self.answers.front().is_some_and(|oldest| !self.solves.contains_key(oldest)) {
+            self.answers.pop_front();
         }
     }
 

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::{Engine, place_index};
+use super::Engine;
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Charge, TenantPolicy};
-use crate::domain::solve::{Form, MoneyState, Solve};
+use crate::domain::solve::{Confirm, Form, MoneyState, Solve};
 use crate::domain::time::{Mono, Now};
 
 /// How long after a restart an answer that was on its way is taken for delivered.
@@ -33,7 +33,11 @@ impl Engine {
     /// make.
     pub fn expire(&mut self, polls_max: usize, now: Now) -> Vec<Due> {
         let mut due = Vec::new();
-        while due.len() < polls_max {
+        // Each entry once, so that nothing due again at once can keep the caller here.
+        for _ in 0..self.wakes.len() {
+            if due.len() >= polls_max {
+                break;
+            }
             let Some(Reverse((at, solve_id))) = self.wakes.peek().copied() else { break };
             if at > now.mono {
                 break;
@@ -49,35 +53,31 @@ impl Engine {
     fn wake(&mut self, solve_id: SolveId, now: Now) -> Option<Due> {
         let solve = self.solves.get_mut(&solve_id)?;
         solve.wake_at = Mono(u64::MAX);
-        let price = solve.price;
-        let mut confirmed = solve.confirm_at.is_some_and(|at| now.mono >= at);
-        if confirmed && solve.offers > 0 {
-            solve.confirm_at = Some(now.mono + CONFIRM_AFTER);
-            confirmed = false;
+        self.time_out(solve_id, now);
+        self.confirm(solve_id, now);
+        // Before the next poll, which would put it off.
+        if self.forget(solve_id, now) {
+            return None;
         }
-        if solve.verdict.is_none() && now.mono >= solve.deadline {
-            self.time_out(solve_id, now);
-        }
-        if confirmed {
-            self.settle(solve_id, Some(price), true, now);
-        }
-        let mut due = None;
         let solve = self.solves.get(&solve_id)?;
-        let charge_solved = self.charges_solved(solve);
-        if super::poll::is_watched(solve, charge_solved) && now.mono >= solve.poll.watch_at {
-            due = self.watch(solve_id, now);
-        }
-        if !self.forget(solve_id, now) {
-            self.schedule(solve_id);
-        }
+        let watched = super::poll::is_watched(solve, self.charges_solved(solve_id));
+        let due = if watched && now.mono >= solve.poll.watch_at {
+            self.watch(solve_id, now)
+        } else {
+            None
+        };
+        self.schedule(solve_id);
         due
     }
 
-    /// The deadline passed without a terminal answer. The thread counts as free again; the money stays
-    /// held, since a late answer may still be delivered. A submission still without an id keeps its
-    /// thread: the shell ends it.
-    fn time_out(&mut self, solve_id: SolveId, now: Now) {
+    /// Once the deadline passed without a terminal answer, the thread counts as free again; the money
+    /// stays held, since a late answer may still be delivered. A submission still without an id keeps
+    /// its thread: the shell ends it.
+    pub(super) fn time_out(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get(&solve_id) else { return };
+        if now.mono < solve.deadline {
+            return;
+        }
         let bound = solve.task.is_some();
         let abandoned =
             solve.unwatched && now.mono.since(solve.poll.asked_at) >= super::poll::WATCH_IDLE;
@@ -91,37 +91,64 @@ impl Engine {
         }
     }
 
+    /// Charges what is due without a further delivery, unless one is under way.
+    fn confirm(&mut self, solve_id: SolveId, now: Now) {
+        let Some(solve) = self.solves.get_mut(&solve_id) else { return };
+        let Some(confirm) = solve.confirm.filter(|confirm| now.mono >= confirm.at) else { return };
+        if solve.offers > 0 {
+            solve.confirm = Some(Confirm { at: now.mono + CONFIRM_AFTER, ..confirm });
+            return;
+        }
+        let price = solve.price;
+        self.settle(solve_id, Some(price), confirm.delivered, now);
+    }
+
     /// Forgets the solve if its time has come; voids what is still held.
     fn forget(&mut self, solve_id: SolveId, now: Now) -> bool {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return true };
         if now.mono < solve.forget_at {
             return false;
         }
-        if solve.offers > 0 || solve.poll.under_way || solve.task.is_none() {
+        let on_its_way = solve.offers > 0 && solve.money != MoneyState::Settled;
+        if on_its_way || solve.poll.under_way || solve.task.is_none() {
             solve.forget_at = now.mono + Duration::from_mins(1);
             return false;
         }
-        let price = solve.price;
-        let charged = (solve.confirm_at.is_some()).then_some(price);
-        if solve.money == MoneyState::Ready && charged.is_none() {
-            self.unfetched.push(solve.submission.captcha_type);
+        let (price, money, confirm) = (solve.price, solve.money, solve.confirm);
+        let captcha_type = solve.submission.captcha_type;
+        let due =
+            confirm.is_some() || (money == MoneyState::Ready && self.charges_solved(solve_id));
+        if money == MoneyState::Ready && !due {
+            self.unfetched.push(captcha_type);
         }
         self.release_slot(solve_id, now);
-        self.settle(solve_id, charged, charged.is_some(), now);
+        // A crash between the two must leave neither an answer for nothing nor a charge behind.
+        let void = !due && money != MoneyState::Settled;
+        if void {
+            self.note_forgotten(solve_id);
+        }
+        let delivered = confirm.is_some_and(|confirm| confirm.delivered);
+        self.settle(solve_id, due.then_some(price), delivered, now);
+        if !void {
+            self.note_forgotten(solve_id);
+        }
         self.drop_solve(solve_id);
         true
     }
 
-    fn charges_solved(&self, solve: &Solve) -> bool {
-        self.tenants[place_index(solve.submission.identity.tenant)].policy.charge == Charge::Solved
+    fn charges_solved(&self, solve_id: SolveId) -> bool {
+        self.solves.get(&solve_id).is_some_and(|solve| {
+            self.tenant(solve.submission.identity).policy.charge == Charge::Solved
+        })
     }
 }
 
 /// The next time at which something is due for a solve.
 pub(super) fn next_wake(solve: &Solve, policy: &TenantPolicy) -> Mono {
-    let deadline = (solve.verdict.is_none()).then_some(solve.deadline);
+    let frees_slot = solve.slot && solve.task.is_some();
+    let deadline = (solve.verdict.is_none() || frees_slot).then_some(solve.deadline);
     let watched = super::poll::is_watched(solve, policy.charge == Charge::Solved);
     let watch = watched.then_some(solve.poll.watch_at);
-    let confirm = solve.confirm_at.filter(|_| solve.money != MoneyState::Settled);
+    let confirm = solve.confirm.map(|confirm| confirm.at);
     [deadline, watch, confirm].into_iter().flatten().fold(solve.forget_at, Mono::min)
 }

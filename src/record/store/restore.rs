@@ -23,6 +23,7 @@ pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restor
         tasks: tasks(conn)?,
         wallets: wallets(conn)?,
         charged: charged(conn, today)?,
+        credit_causes: credit_causes(conn)?,
         revoked: revoked(conn)?,
         next_solve: next_solve(conn)?,
     })
@@ -82,6 +83,12 @@ fn wallets(conn: &Connection) -> rusqlite::Result<Vec<WalletTotal>> {
         })
     })?
     .collect()
+}
+
+fn credit_causes(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    conn.prepare("SELECT cause FROM ledger WHERE kind <> 'charge' ORDER BY cause")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>> {

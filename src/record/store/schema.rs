@@ -82,7 +82,7 @@ CREATE TABLE ledger (
         END)
 ) STRICT;
 CREATE INDEX ledger_by_day ON ledger (tenant, day);
-CREATE INDEX ledger_funds ON ledger (tenant, key_id, amount) WHERE kind <> 'charge';
+CREATE INDEX ledger_funds ON ledger (tenant, key_id, amount, cause) WHERE kind <> 'charge';
 CREATE TRIGGER ledger_keeps BEFORE UPDATE ON ledger BEGIN
     SELECT RAISE(ABORT, 'the ledger is append-only');
 END;

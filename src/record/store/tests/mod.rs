@@ -67,6 +67,7 @@ fn what_was_written_is_given_back_after_a_restart() {
             },
         ],
         charged: vec![charged_total(1, PRICE)],
+        credit_causes: ["credit:1", "fix:1", "open:acme"].map(str::to_owned).to_vec(),
         revoked: Vec::new(),
         next_solve: 4,
     };

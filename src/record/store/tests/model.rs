@@ -302,6 +302,7 @@ impl Model {
             tasks: self.tasks.values().cloned().collect(),
             wallets: wallets.into_values().collect(),
             charged: charged.into_values().collect(),
+            credit_causes: self.credits.values().map(|credit| credit.cause.clone()).collect(),
             revoked: Vec::new(),
             next_solve: self.seen.last().map_or(0, |solve| solve + 1),
         }
