@@ -17,7 +17,7 @@ const ROWS_MAX: u32 = 50_000_000;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Books {
     charges: usize,
-    charged: Money,
+    amount: Money,
     delivered: usize,
     /// Of these, with the key that is not the demo's own traffic.
     yours: usize,
@@ -38,13 +38,13 @@ impl Books {
         let mut faults = verify(&reader)?;
         let mut months = span.map(|at| Calendar::new(jiff::tz::TimeZone::UTC, at).today()).to_vec();
         months.dedup_by_key(|day| day.first_of_month());
-        let (mut charges, mut charged, mut yours) = (0, Money::ZERO, 0);
+        let (mut charges, mut amount, mut yours) = (0, Money::ZERO, 0);
         for sample in &SAMPLES {
             let mut of_traffic = 0;
             for month in &months {
                 for charge in reader.charges(sample.tenant, *month)? {
                     charges += 1;
-                    charged += charge.amount;
+                    amount += charge.amount;
                     if charge.key_id == "app" {
                         of_traffic += 1;
                     } else {
@@ -65,10 +65,10 @@ impl Books {
         if delivered != charges {
             faults.push(format!("the log has {delivered} delivered, the ledger {charges} charged"));
         }
-        if spent != charged {
-            faults.push(format!("{spent} USD in memory, {charged} USD in the ledger"));
+        if spent != amount {
+            faults.push(format!("{spent} USD in memory, {amount} USD in the ledger"));
         }
-        Ok(Self { charges, charged, delivered, yours, faults })
+        Ok(Self { charges, amount, delivered, yours, faults })
     }
 
     pub(super) fn agree(&self) -> bool {
@@ -83,7 +83,7 @@ impl fmt::Display for Books {
         if self.yours > 0 {
             write!(f, " ({} of them yours)", self.yours)?;
         }
-        write!(f, ", {:.4} USD, ", self.charged.as_usd())?;
+        write!(f, ", {:.4} USD, ", self.amount.as_usd())?;
         if self.agree() {
             return f.write_str("ledger agrees");
         }

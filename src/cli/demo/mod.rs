@@ -91,7 +91,11 @@ async fn demo(arguments: &DemoArgs) -> Result<Books, DemoError> {
     let mut shown = show.view.say(&introduction(&world));
     if shown.is_ok() {
         let end = arguments.seconds.map(Duration::from_secs);
-        shown = show.until(&world, end, "Ctrl-C ends it", signals.next()).await;
+        let doing = match arguments.seconds {
+            Some(seconds) => format!("of {}:{:02}", seconds / 60, seconds % 60),
+            None => "Ctrl-C ends it".to_owned(),
+        };
+        shown = show.until(&world, end, &doing, signals.next()).await;
     }
     stop.cancel();
     tasks.close();

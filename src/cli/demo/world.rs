@@ -61,7 +61,7 @@ pub(super) const SAMPLES: [Sample; 5] = [
         tenant: "betting",
         limits: "30 a minute",
         key: "betting0demo0key0000000000000000",
-        every_ms: 700,
+        every_ms: 500,
         json: true,
         captchas: &[TURNSTILE, RECAPTCHA_V3],
     },
@@ -109,7 +109,7 @@ tenants:
       you: { key: {your_key} }
   betting:
     rate_per_minute: 30
-    burst: 4
+    burst: 3
     prices: { turnstile: 0.0018 }
     keys: { app: { key: betting0demo0key0000000000000000 } }
   crawler:
