@@ -1,5 +1,7 @@
 //! `solvegate demo` as a person runs it, and the help of every command.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;

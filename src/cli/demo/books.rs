@@ -90,3 +90,48 @@ impl fmt::Display for Books {
         write!(f, "the ledger does not agree: {}", self.faults.join("; "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::time::Mono;
+    use crate::record::store::{Durability, Store, StoreOptions};
+
+    fn empty_record(folder: &Path) -> std::path::PathBuf {
+        let path = folder.join("demo.db");
+        let clock: crate::record::store::MonoClock = Arc::new(Mono::default);
+        let options = StoreOptions { path: path.clone(), durability: Durability::Process, clock };
+        let (store, _) = Store::open(&options, jiff::civil::date(2026, 1, 1), "UTC").unwrap();
+        store.close(Duration::from_secs(5)).unwrap();
+        path
+    }
+
+    #[test]
+    fn answers_that_nobody_paid_for_are_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = empty_record(folder.path());
+
+        let spent = Money::from_micros(2_000);
+        let books = Books::read(&path, &[("acme", 1)], spent, [Wall(0); 2]).unwrap();
+
+        assert!(!books.agree());
+        assert_eq!(
+            books.to_string(),
+            "charged 0 solves = 0 answers delivered, 0.0000 USD, the ledger does not agree: \
+             acme got 1 answers and paid for 0; 0.002 USD in memory, 0.00 USD in the ledger"
+        );
+    }
+
+    #[test]
+    fn nothing_charged_for_nothing_agrees() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = empty_record(folder.path());
+
+        let books = Books::read(&path, &[("acme", 0)], Money::ZERO, [Wall(0); 2]).unwrap();
+
+        assert!(books.agree(), "{books}");
+    }
+}
