@@ -4,6 +4,7 @@
 
 mod check;
 mod completions;
+mod demo;
 mod run;
 mod simulate_provider;
 
@@ -37,6 +38,11 @@ enum Command {
     Run(ConfigFile),
     /// Check a config: report every fault with its line, or print the effective config, secrets masked.
     Check(ConfigFile),
+    /// Try everything out: a simulated provider, the sidecar, sample tenants and their traffic.
+    ///
+    /// All in one process on loopback, with a live summary, until Ctrl-C. Nothing leaves the machine, and
+    /// nothing is kept. At the end it says whether what was charged is what was delivered.
+    Demo(demo::DemoArgs),
     /// Serve the provider's API with made-up answers, for tests, benches and trying things out.
     SimulateProvider(crate::simulate::SimulateArgs),
     /// Print completions for a shell.
@@ -76,6 +82,7 @@ pub fn run() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(file) => run::run(&file),
         Command::Check(file) => check::check(&file),
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::SimulateProvider(arguments) => simulate_provider::run(arguments),
         Command::Completions { shell } => completions::print(shell),
     }
