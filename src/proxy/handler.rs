@@ -15,10 +15,12 @@ use super::poll::{self, Question};
 use super::reply::Outgoing;
 use super::{Proxy, source, submit};
 use crate::domain::engine::Credential;
-use crate::domain::ids::TaskId;
+use crate::domain::ids::{Name, TaskId};
+use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::domain::solve::{Form, Identity, Submission};
 use crate::record::metrics::{Operation, Report};
+use crate::wire::answer::Polled;
 use crate::wire::refuse;
 use crate::wire::request::{self, Action, Call, Head, Ids, Malformed};
 use crate::wire::route::{self, Endpoint, Route};
@@ -123,7 +125,8 @@ async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMa
     let source_ip = source::source_ip(peer, headers, &proxy.config.load().trusted_proxies);
     let hash = call.key().map(crate::wire::secret::Secret::sha256);
     let credential = Credential { key: hash, prefix: call.tenant(), source_ip: Some(source_ip) };
-    let operation = operation(&call);
+    let wanted = Wanted::of(&call);
+    let operation = wanted.operation();
     let identity = match proxy.gate.identify(&credential) {
         Ok(identity) => identity,
         Err(rejection) => {
@@ -138,8 +141,8 @@ async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMa
             return Outgoing::own(operation, reply);
         }
     };
-    match call.endpoint() {
-        Endpoint::In | Endpoint::Solve => {
+    match wanted {
+        Wanted::Solve(_) => {
             let submission = Submission {
                 identity,
                 captcha_type: call.captcha_type(),
@@ -151,31 +154,50 @@ async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMa
                 pingback: call.pingback(),
                 holder: proxy.gate.policy().pass_through.then_some(hash).flatten(),
             };
-            submit::submit(proxy, call, (identity, submission), source::forwarded(headers)).await
+            let from = (identity, submission);
+            Box::pin(submit::submit(proxy, call, from, source::forwarded(headers))).await
         }
-        Endpoint::Res => match call.action() {
-            Ok(action) => act(proxy, (&call, action), identity, headers).await,
-            Err(malformed) => {
-                proxy.gate.rejected(identity, Reason::Malformed);
-                let rejections = proxy.gate.rejection_form(identity);
-                Outgoing::own(operation, refuse::malformed(&malformed, form, rejections))
-            }
-        },
+        Wanted::Action(action) => act(proxy, (&call, action), identity, headers).await,
+        Wanted::Unclear(malformed) => {
+            proxy.gate.rejected(identity, Reason::Malformed);
+            let rejections = proxy.gate.rejection_form(identity);
+            Outgoing::own(operation, refuse::malformed(&malformed, form, rejections))
+        }
     }
 }
 
-fn operation(call: &Call) -> Operation {
-    match (call.endpoint(), call.action()) {
-        (Endpoint::In, _) => Operation::Submit,
-        (Endpoint::Solve, _) => Operation::Solve,
-        (Endpoint::Res, Ok(Action::Get(_) | Action::Get2(_))) => Operation::Poll,
-        (Endpoint::Res, Ok(Action::GetBalance)) => Operation::Balance,
-        (Endpoint::Res, Ok(Action::ThreadsInfo)) => Operation::Threads,
-        (Endpoint::Res, Ok(Action::ReportGood(_) | Action::ReportBad(_))) => Operation::Report,
-        (Endpoint::Res, Err(_)) => Operation::Other,
+/// What a call is for.
+enum Wanted {
+    /// A solve, by `in.php` or `solve.php`.
+    Solve(Operation),
+    /// Something of `res.php`.
+    Action(Action),
+    /// Something that `res.php` does not serve.
+    Unclear(Malformed),
+}
+
+impl Wanted {
+    fn of(call: &Call) -> Self {
+        match call.endpoint() {
+            Endpoint::In => Self::Solve(Operation::Submit),
+            Endpoint::Solve => Self::Solve(Operation::Solve),
+            Endpoint::Res => call.action().map_or_else(Self::Unclear, Self::Action),
+        }
+    }
+
+    fn operation(&self) -> Operation {
+        match self {
+            Self::Solve(operation) => *operation,
+            Self::Action(Action::Get(_) | Action::Get2(_)) => Operation::Poll,
+            Self::Action(Action::GetBalance) => Operation::Balance,
+            Self::Action(Action::ThreadsInfo) => Operation::Threads,
+            Self::Action(Action::ReportGood(_) | Action::ReportBad(_)) => Operation::Report,
+            Self::Unclear(_) => Operation::Other,
+        }
     }
 }
 
+/// Everything but a plain poll is boxed: the future of the hot path stays small.
 async fn act(
     proxy: &Proxy,
     (call, action): (&Call, Action),
@@ -187,22 +209,28 @@ async fn act(
     let question = |call| Question { identity, form, call, headers };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
-        Action::Get(Ids::Many(_)) | Action::Get2(_) | Action::GetBalance | Action::ThreadsInfo
-            if pass_through =>
-        {
-            forward(proxy, call, identity, headers).await
+        Action::Get(Ids::Many(_)) | Action::Get2(_) if pass_through => {
+            Box::pin(forward(proxy, call, identity, (Operation::Poll, headers))).await
+        }
+        Action::GetBalance if pass_through => {
+            Box::pin(forward(proxy, call, identity, (Operation::Balance, headers))).await
+        }
+        Action::ThreadsInfo if pass_through => {
+            Box::pin(forward(proxy, call, identity, (Operation::Threads, headers))).await
         }
         Action::Get(Ids::Many(tasks)) | Action::Get2(Ids::Many(tasks)) => {
-            poll::many(proxy, question(None), &tasks).await
+            Box::pin(poll::many(proxy, question(None), &tasks)).await
         }
-        Action::Get2(Ids::One(task)) => poll::with_price(proxy, question(None), &task).await,
+        Action::Get2(Ids::One(task)) => {
+            Box::pin(poll::with_price(proxy, question(None), &task)).await
+        }
         Action::GetBalance => account_call(proxy, identity, Operation::Balance, form),
         Action::ThreadsInfo => account_call(proxy, identity, Operation::Threads, form),
         Action::ReportGood(task) => {
-            report(proxy, (call, &task), identity, (Report::Good, headers)).await
+            Box::pin(report(proxy, (call, &task), identity, (Report::Good, headers))).await
         }
         Action::ReportBad(task) => {
-            report(proxy, (call, &task), identity, (Report::Bad, headers)).await
+            Box::pin(report(proxy, (call, &task), identity, (Report::Bad, headers))).await
         }
     }
 }
@@ -233,7 +261,7 @@ async fn report(
     if owned.is_none() && !proxy.gate.policy().pass_through {
         return Outgoing::own(Operation::Report, refuse::wrong_id(call.form()));
     }
-    let outgoing = forward(proxy, call, identity, headers).await;
+    let outgoing = forward(proxy, call, identity, (Operation::Report, headers)).await;
     let recorded =
         crate::wire::answer::reported(&outgoing.body) == crate::wire::answer::Reported::Recorded;
     if let Some(captcha_type) = owned.filter(|_| recorded) {
@@ -243,8 +271,12 @@ async fn report(
 }
 
 /// Forwards a call that belongs to no solve, and passes on what comes back.
-async fn forward(proxy: &Proxy, call: &Call, identity: Identity, headers: &HeaderMap) -> Outgoing {
-    let operation = operation(call);
+async fn forward(
+    proxy: &Proxy,
+    call: &Call,
+    identity: Identity,
+    (operation, headers): (Operation, &HeaderMap),
+) -> Outgoing {
     let account = proxy.gate.account_name(identity);
     let upstream = call.upstream(proxy.account_key(&account).as_ref());
     let started = proxy.clock.mono();
@@ -254,6 +286,9 @@ async fn forward(proxy: &Proxy, call: &Call, identity: Identity, headers: &Heade
     let answered = way.send("res.php", upstream, source::forwarded(headers), kind).await;
     let took = proxy.clock.mono().since(started);
     match answered {
+        Ok(answered) if proxy.tells_of_account(&account, &answered) => {
+            proxy.server_error(operation, call.form()).after(took)
+        }
         Ok(answered) if answered.status < 500 => {
             let label = crate::record::metrics::UpstreamResult::Ok;
             proxy.gate.metrics().upstream_asked(&account, operation, label, took);
@@ -269,6 +304,18 @@ async fn forward(proxy: &Proxy, call: &Call, identity: Identity, headers: &Heade
 }
 
 impl Proxy {
+    /// Whether an answer speaks of the operator's account, which is no tenant's business.
+    fn tells_of_account(&self, account: &Name, answered: &super::upstream::Answered) -> bool {
+        let policy = self.gate.policy();
+        let polled =
+            crate::wire::answer::polled(answered.status, &answered.body, &policy.error_classes);
+        let refused = matches!(polled, Polled::Trouble { outcome: Outcome::AccountError, .. });
+        if refused {
+            self.key_refused(account);
+        }
+        refused && !policy.pass_through
+    }
+
     fn refuse_malformed(
         &self,
         operation: Operation,

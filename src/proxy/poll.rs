@@ -47,7 +47,7 @@ pub(super) async fn one(proxy: &Proxy, question: Question<'_>, task: &TaskId) ->
         PollDecision::WrongId => own(refuse::wrong_id(form)),
         PollDecision::NotReady => own(refuse::not_ready(form)),
         PollDecision::GiveUp => own(refuse::unsolvable(form)),
-        PollDecision::Untracked => untracked(proxy, question, task).await,
+        PollDecision::Untracked => Box::pin(untracked(proxy, question, task)).await,
         PollDecision::Memory { solve, answer, durable } => {
             let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
             proxy.gate.ready(pending).await;

@@ -47,13 +47,21 @@ pub struct Metrics {
     upstream_duration: HistogramVec,
     polls_upstream: IntCounter,
     polls_memory: IntCounter,
-    http_requests: IntCounterVec,
-    http_duration: HistogramVec,
-    overhead: [Histogram; Operation::ALL.len()],
+    http: [HttpHandles; Operation::ALL.len()],
     reload_successful: IntGauge,
     reload_at: IntGauge,
     gauges: Gauges,
     tenants: parking_lot::RwLock<std::collections::BTreeSet<Arc<str>>>,
+}
+
+const CODE_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// What every answer touches, looked up once.
+#[derive(Debug)]
+struct HttpHandles {
+    by_code: [IntCounter; CODE_CLASSES.len()],
+    duration: Histogram,
+    overhead: Histogram,
 }
 
 /// What a request is for, as a label.
@@ -153,6 +161,17 @@ impl Metrics {
             "Polls answered, by where the answer came from.",
             &["answered_from"],
         )?;
+        let http_requests = counters(
+            "solvegate_http_requests_total",
+            "Requests of clients.",
+            &["operation", "code"],
+        )?;
+        let http_duration = histograms(
+            "solvegate_http_request_duration_seconds",
+            "Time from a request's head to its answer.",
+            &["operation"],
+            REQUEST_SECONDS,
+        )?;
         let overhead = histograms(
             "solvegate_proxy_overhead_seconds",
             "Time a request spent in the sidecar, the provider's time excluded.",
@@ -240,19 +259,15 @@ impl Metrics {
             )?,
             polls_upstream: polls.with_label_values(&["upstream"]),
             polls_memory: polls.with_label_values(&["memory"]),
-            http_requests: counters(
-                "solvegate_http_requests_total",
-                "Requests of clients.",
-                &["operation", "code"],
-            )?,
-            http_duration: histograms(
-                "solvegate_http_request_duration_seconds",
-                "Time from a request's head to its answer.",
-                &["operation"],
-                REQUEST_SECONDS,
-            )?,
-            overhead: Operation::ALL
-                .map(|operation| overhead.with_label_values(&[operation.label()])),
+            http: Operation::ALL.map(|operation| {
+                let operation = operation.label();
+                HttpHandles {
+                    by_code: CODE_CLASSES
+                        .map(|code| http_requests.with_label_values(&[operation, code])),
+                    duration: http_duration.with_label_values(&[operation]),
+                    overhead: overhead.with_label_values(&[operation]),
+                }
+            }),
             reload_successful: gauge(
                 &registry,
                 "solvegate_config_last_reload_successful",
@@ -350,10 +365,10 @@ impl Metrics {
         for (slo, event) in [("success", record.success_event), ("latency", record.latency_event)] {
             match event {
                 Some(SliEvent::Good) => {
-                    self.slo_events.with_label_values(&[slo, captcha_type, "good"]).inc()
+                    self.slo_events.with_label_values(&[slo, captcha_type, "good"]).inc();
                 }
                 Some(SliEvent::Bad) => {
-                    self.slo_events.with_label_values(&[slo, captcha_type, "bad"]).inc()
+                    self.slo_events.with_label_values(&[slo, captcha_type, "bad"]).inc();
                 }
                 None => {}
             }
@@ -423,15 +438,16 @@ impl Metrics {
 
     /// A client's request was answered. `upstream` is the part of `took` spent waiting for the provider.
     pub fn answered(&self, operation: Operation, status: u16, took: Duration, upstream: Duration) {
-        let code = match status {
-            200..300 => "2xx",
-            300..400 => "3xx",
-            400..500 => "4xx",
-            _ => "5xx",
+        let class = match status {
+            200..300 => 0,
+            300..400 => 1,
+            400..500 => 2,
+            _ => 3,
         };
-        self.http_requests.with_label_values(&[operation.label(), code]).inc();
-        self.http_duration.with_label_values(&[operation.label()]).observe(took.as_secs_f64());
-        self.overhead[operation as usize].observe(took.saturating_sub(upstream).as_secs_f64());
+        let handles = &self.http[operation as usize];
+        handles.by_code[class].inc();
+        handles.duration.observe(took.as_secs_f64());
+        handles.overhead.observe(took.saturating_sub(upstream).as_secs_f64());
     }
 
     /// A config was put in force, or refused.

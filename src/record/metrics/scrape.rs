@@ -44,6 +44,7 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
+    #[expect(clippy::too_many_lines, reason = "one list, in which every gauge stands once")]
     pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let gauges = |name: &str, help: &str, labels: &[&str]| {
             let gauges = GaugeVec::new(Opts::new(name, help), labels)?;
