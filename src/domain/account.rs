@@ -150,8 +150,7 @@ impl Account {
     }
 
     fn fresh_threads(&self, now: Mono) -> Option<SeenThreads> {
-        self.threads
-            .filter(|seen| self.policy.balance_precheck && now.since(seen.at) <= STALE_AFTER)
+        self.threads.filter(|seen| now.since(seen.at) <= STALE_AFTER)
     }
 
     fn fresh_balance(&self, now: Mono) -> Option<Money> {
