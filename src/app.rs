@@ -75,6 +75,8 @@ pub struct App {
 impl App {
     /// Opens the record, restores the state and serves. `path` is the file that reloads read.
     pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, StartError> {
+        // reqwest takes the process's default; an error says that one is installed, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Clock::start();
         let listener = listen(config.listen).await?;
         let tls_listener = match &config.tls {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
@@ -29,6 +29,11 @@ use crate::wire::route::{self, Endpoint, Route};
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// Time for a request's body to come in.
 const BODY_WAIT: Duration = Duration::from_secs(30);
+/// Of a body that is too large, this much more is read and thrown away, since clients read no answer
+/// before they sent it all, and a connection closed under them looks like a network error.
+const DISCARDED_BYTES_MAX: usize = 48 << 20;
+/// Time for that.
+const DISCARD_WAIT: Duration = Duration::from_secs(10);
 
 /// Answers one request of a client at `peer`.
 pub(super) async fn handle(
@@ -39,7 +44,9 @@ pub(super) async fn handle(
 ) -> Response<Answered> {
     let started = proxy.clock.mono();
     let (head, body) = request.into_parts();
-    let (outgoing, allow_origin) = match route::route(head.uri.path()) {
+    // A status of 200 to CONNECT would grant a tunnel, whatever the body says.
+    let route = route::route(head.uri.path()).filter(|_| head.method != Method::CONNECT);
+    let (outgoing, allow_origin) = match route {
         Some(route) => serve(&proxy, route, peer, (&head, body)).await,
         None => (Outgoing::own(Operation::Other, refuse::unknown_path(head.uri.path())), false),
     };
@@ -71,7 +78,8 @@ async fn serve(
         Endpoint::Res => Operation::Poll,
         Endpoint::Solve => Operation::Solve,
     };
-    let body = match read(body).await {
+    let waits = head.headers.contains_key(http::header::EXPECT);
+    let body = match read(body, waits).await {
         Ok(body) => body,
         Err(unread) => {
             return (
@@ -105,19 +113,41 @@ enum Unread {
     BrokenOff,
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Unread> {
+/// Reads a body whole. `waits`: the client sends it only when asked to.
+async fn read(mut body: Incoming, waits: bool) -> Result<Bytes, Unread> {
     if http_body::Body::is_end_stream(&body) {
         return Ok(Bytes::new());
     }
     if http_body::Body::size_hint(&body).lower() > BODY_BYTES_MAX as u64 {
+        if !waits {
+            discard(&mut body).await;
+        }
         return Err(Unread::TooLarge);
     }
-    match tokio::time::timeout(BODY_WAIT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+    let reading = Limited::new(&mut body, BODY_BYTES_MAX).collect();
+    match tokio::time::timeout(BODY_WAIT, reading).await {
         Ok(Ok(read)) => Ok(read.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Unread::TooLarge),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            discard(&mut body).await;
+            Err(Unread::TooLarge)
+        }
         Ok(Err(_)) => Err(Unread::BrokenOff),
         Err(_) => Err(Unread::TooSlow),
     }
+}
+
+async fn discard(body: &mut Incoming) {
+    let discarding = async {
+        let mut discarded = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+            if discarded > DISCARDED_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    // What has not come by then does not come any more.
+    let _ = tokio::time::timeout(DISCARD_WAIT, discarding).await;
 }
 
 async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMap) -> Outgoing {

@@ -101,7 +101,9 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WAIT)
             .max_buf_size(HEAD_BYTES_MAX)
-            .half_close(true)
+            // A client that closes its side is gone: an answer written after that reaches nobody, and
+            // must not be charged. (No client library closes its side and still reads.)
+            .half_close(false)
             .serve_connection(io, service);
         tokio::pin!(connection);
         let served = tokio::select! {

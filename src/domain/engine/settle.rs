@@ -34,7 +34,9 @@ impl Engine {
             return BindResult::Duplicate;
         }
         solve.task = Some(task.clone());
-        solve.poll.asked_at = now.mono;
+        // A client that was answered before the id came will never ask for it.
+        let is_late = solve.verdict.is_some();
+        solve.poll.asked_at = if is_late { Mono::default() } else { now.mono };
         solve.poll.watch_at = now.mono + super::poll::first_watch(solve);
         self.tasks.insert((account, task.clone()), solve_id);
         let record = self.task_record(solve_id, task);

@@ -1,0 +1,23 @@
+//! Integration tests over real sockets: the sidecar in this process, in front of the simulated
+//! provider, each test with a port, a provider and a record of its own.
+//!
+//! Whatever a test does, [`support::World::close`] reconciles the books at its end and looks for keys
+//! in the record; the client looks for them in every answer, and a subscriber in every log line.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::disallowed_methods, reason = "tests may wait, spawn and read the clock")]
+
+mod support;
+
+mod admission;
+mod bad_input;
+mod faults;
+mod fidelity;
+mod reload;
+mod restart;
+mod secrets;
+mod settlement;
+mod shutdown;
+mod slow_provider;
+mod tidy;
+mod trouble;

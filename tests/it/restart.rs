@@ -1,0 +1,102 @@
+//! A sidecar that is stopped and started again on the same record goes on where it was.
+
+use solvegate::domain::outcome::Outcome;
+use solvegate::simulate::Operation;
+
+use crate::support::client::{get, poll};
+use crate::support::{ACME, Client, Setup, World, ZEN, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_and_settled_tasks_survive_a_restart() {
+    let mut world = World::start(Setup::default()).await;
+    let open = world.submit(ACME, "answer=open&solve=500ms").await;
+    let never = world.submit(ACME, "never").await;
+    let settled = world.submit(ACME, "answer=settled").await;
+    let failed = world.submit(ACME, "error=ERROR_CAPTCHA_UNSOLVABLE").await;
+    world.poll_to_end(ACME, &settled).await;
+    world.poll_to_end(ACME, &failed).await;
+    until("one is charged", || world.tenant("acme").day_solves == 1).await;
+    let before = world.tenant("acme");
+
+    world.restart().await;
+
+    assert_eq!(world.tenant("acme"), before, "limits, holds and money are as they were");
+    assert_eq!(world.poll(ACME, &never).await.text(), "CAPCHA_NOT_READY");
+    assert_eq!(world.poll_to_end(ACME, &open).await.text(), "OK|open");
+    assert_eq!(world.poll_to_end(ACME, &settled).await.text(), "OK|settled");
+    assert_eq!(world.poll_to_end(ACME, &failed).await.text(), "ERROR_CAPTCHA_UNSOLVABLE");
+    assert_eq!(world.poll(ZEN, &open).await.text(), "ERROR_WRONG_CAPTCHA_ID");
+    until("two are charged", || world.tenant("acme").day_solves == 2).await;
+    world.restart().await;
+    assert_eq!(world.poll_to_end(ACME, &open).await.text(), "OK|open");
+    assert_eq!(world.tenant("acme").day_solves, 2);
+    assert_eq!(world.solves().len(), 3, "one row for each solve that came to an end");
+    world.close(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_ready_is_charged_when_it_is_polled_again() {
+    let setup = Setup { rest: "slo: { default: { deadline: 1s } }".to_owned(), ..Setup::default() };
+    let mut world = World::start(setup).await;
+    let late = world.submit(ACME, "solve=1500ms&answer=late").await;
+    until("it timed out", || world.solves().iter().any(|s| s.outcome == Some(Outcome::Timeout)))
+        .await;
+
+    world.restart().await;
+
+    assert_eq!(world.poll_to_end(ACME, &late).await.text(), "OK|late");
+    world.settled().await;
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_was_on_its_way_is_charged_once() {
+    let mut world = World::start(Setup::default()).await;
+    let id = large(&world).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut client = Client::over(socket.connect(world.app().data).await.unwrap());
+    client.send(get(&poll(ACME, &id)).as_bytes()).await;
+    until("the answer is on its way", || world.tenant("acme").in_flight == 0).await;
+    assert_eq!(world.tenant("acme").open, 1);
+
+    let app = world.take_app();
+    app.stop(std::time::Duration::from_millis(100)).await.unwrap();
+    client.reset();
+    world.open().await;
+
+    assert_eq!(world.tenant("acme").open, 1, "not confirmed, so not charged yet");
+    assert!(world.poll_to_end(ACME, &id).await.text().starts_with("OK|aaa"));
+    world.settled().await;
+    world.poll_to_end(ACME, &id).await;
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watcher_settles_what_was_abandoned_before_a_restart() {
+    let setup = Setup { rest: "charge: solved".to_owned(), ..Setup::default() };
+    let mut world = World::start(setup).await;
+    for number in 0..40 {
+        world.submit(ACME, &format!("answer=number{number}")).await;
+    }
+
+    world.restart().await;
+
+    world.settled().await;
+    assert_eq!(world.received(Operation::Poll).len(), 40, "each is asked about once");
+    world.close(40).await;
+}
+
+async fn large(world: &World) -> String {
+    let wish = format!("https://sim.test/?answer={}", "a".repeat(3_900_000));
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("key", ACME),
+            ("method", "turnstile"),
+            ("sitekey", "s"),
+            ("pageurl", &wish),
+        ])
+        .finish();
+    let mut client = world.client().await;
+    client.post("/in.php", "application/x-www-form-urlencoded", body.as_bytes()).await.id()
+}
