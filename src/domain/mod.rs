@@ -17,5 +17,6 @@ pub mod outcome;
 pub mod policy;
 pub mod rejection;
 pub mod scope;
+pub mod slo;
 pub mod solve;
 pub mod time;
