@@ -125,7 +125,7 @@ impl World {
             self.restart();
         }
         self.record();
-        if self.happens(120) {
+        if self.happens(90) {
             let wait = [0, 1, 300 * SECOND, 3_600 * SECOND];
             self.now += wait[usize::try_from(self.below(4)).unwrap()];
             self.check();
@@ -134,10 +134,12 @@ impl World {
 
     fn record(&mut self) {
         // The last type is a quiet one.
-        let place = [0, 0, 0, 0, 1, 1, 1, 2, 2, 3][usize::try_from(self.below(10)).unwrap()];
-        if place == 3 && self.below(50) != 0 {
-            return;
-        }
+        let place = match self.below(500) {
+            0..250 => 0,
+            250..400 => 1,
+            400..499 => 2,
+            _ => 3,
+        };
         let bad = u64::try_from(self.below(1_000)).unwrap() < self.bad_permille[place];
         let success = if bad { SliEvent::Bad } else { SliEvent::Good };
         let latency = if bad || self.below(20) == 0 { SliEvent::Bad } else { SliEvent::Good };

@@ -181,7 +181,6 @@ impl Windows {
     /// Changes the length of the SLO's own window. It is filled from the window that knows its span
     /// best, to half a slot of that one: a longer window starts with what the 3d window still has.
     pub(super) fn resize(&mut self, slo_window: Duration, now: Mono) {
-        self.advance(now);
         let burn_windows = Window::Slo as usize;
         if let Some(window) = Window::of_length(slo_window) {
             self.rings.truncate(burn_windows);
@@ -247,14 +246,15 @@ impl Ring {
         self.head += passed;
     }
 
-    /// Adds events that happened at `at`; those older than the ring are dropped. Nothing happens
-    /// later than the newest slot.
+    /// Adds events that happened at `at`, no later than the ring has advanced to; those older than the
+    /// ring are dropped.
     fn add(&mut self, counts: Counts, at: i64) {
         let number = if self.head_covers(at) { self.head } else { at.div_euclid(self.slot_length) };
         if self.head - number >= SLOTS_SIGNED {
             return;
         }
-        let slot = &mut self.slots[place(number.min(self.head))];
+        debug_assert!(number <= self.head, "an event from the future");
+        let slot = &mut self.slots[place(number)];
         self.sum.good += fill(&mut slot.good, counts.good);
         self.sum.bad += fill(&mut slot.bad, counts.bad);
     }

@@ -189,6 +189,24 @@ fn a_window_of_another_length_starts_with_what_is_known_of_its_span() {
 }
 
 #[test]
+fn a_shorter_window_is_filled_from_the_finest_that_covers_it() {
+    // Over all phases of the slots of the 30m window, 1.8 s each; those of the 30d window are 42 minutes.
+    for phase in 0..8 {
+        let now = START + SECOND * phase / 4;
+        let mut budgets = budgets(Slo { window: 30 * DAY, ..SLO }, &[]);
+        for age in (0..2_000).rev() {
+            happen(&mut budgets, 1, 0, before(now, SECOND * age));
+        }
+
+        let slo = Slo { window: 20 * SECOND * 60, ..SLO };
+        budgets.reconfigure(&slo_policy(slo, &[]), now);
+
+        let total = report(&budgets, now).of_window(Window::Slo).counts.total();
+        assert!((1_199..=1_203).contains(&total), "{phase} {total}");
+    }
+}
+
+#[test]
 fn a_latency_slo_that_is_gone_forgets_and_starts_anew_when_it_returns() {
     let mut budgets = budgets(with_latency(SLO), &[]);
     budgets.record(TYPE, None, Some(SliEvent::Bad), START);

@@ -153,6 +153,10 @@ fn every_threshold_can_be_exceeded_when_everything_fails() {
     let fast = Objective::of(&at_80, SloKind::Success).unwrap();
     assert_near(fast.burn_rate_threshold(Tier::Fast), 4.0);
 
+    let at_10 = Slo { objective: 0.1, ..at_80 };
+    let slow = Objective::of(&at_10, SloKind::Success).unwrap();
+    assert_near(slow.burn_rate_threshold(Tier::Slow), 0.8 / 0.9);
+
     for percent in 1..100_u32 {
         let slo = Slo { objective: f64::from(percent) / 100.0, window: 30 * DAY, ..SLO };
         let objective = Objective::of(&slo, SloKind::Success).unwrap();
