@@ -264,10 +264,20 @@ impl Gate {
 
     /// Does what is due without a request; returns the polls to make.
     pub fn expire(&self, polls_max: usize) -> Vec<Due> {
-        let (due, unfetched) = self.with(|engine, now| {
+        let (due, unfetched, changes) = self.with(|engine, now| {
             let due = engine.expire(polls_max, now);
-            (due, engine.drain_unfetched().collect::<Vec<_>>())
+            let unfetched: Vec<_> = engine.drain_unfetched().collect();
+            (due, unfetched, engine.drain_status_changes().collect::<Vec<_>>())
         });
+        for change in changes {
+            tracing::warn!(
+                captcha_type = change.captcha_type.label(),
+                slo = change.slo.label(),
+                old = change.old.label(),
+                new = change.new.label(),
+                "the status of an error budget changed"
+            );
+        }
         for captcha_type in unfetched {
             self.metrics.undelivered(captcha_type);
         }

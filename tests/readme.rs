@@ -14,6 +14,7 @@ const METRICS: [&str; 3] = [
     include_str!("../src/record/metrics/mod.rs"),
     include_str!("../src/record/metrics/money.rs"),
     include_str!("../src/record/metrics/scrape.rs"),
+    include_str!("../src/record/metrics/slo.rs"),
 ];
 
 #[test]

@@ -14,6 +14,7 @@ use super::captcha_type::CaptchaType;
 use super::ids::{KeyHash, Name, SolveId, TaskId};
 use super::money::Money;
 use super::outcome::{Outcome, SliEvent};
+use super::slo::SliRow;
 use super::time::Wall;
 
 /// One change to the record. Writes are applied in the order in which they were sent.
@@ -187,6 +188,8 @@ pub struct Restored {
     pub charged: Vec<ChargedTotal>,
     /// The causes of all ledger entries that are no charge.
     pub credit_causes: Vec<String>,
+    /// SLI events per minute, of the last 31 days.
+    pub sli: Vec<SliRow>,
     /// Keys that were revoked.
     pub revoked: Vec<KeyHash>,
     /// The first solve id that was never used.

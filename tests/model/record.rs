@@ -127,6 +127,7 @@ impl Record {
             tasks: self.tasks.values().cloned().collect(),
             wallets: wallets.into_iter().map(wallet).collect(),
             charged: charged.into_values().collect(),
+            sli: Vec::new(),
             credit_causes: self.credits.keys().cloned().collect(),
             revoked: Vec::new(),
             next_solve: self.next_solve,

@@ -6,8 +6,9 @@ use super::{Engine, place_index};
 use crate::domain::account::AccountTrouble;
 use crate::domain::ids::{Name, SolveId};
 use crate::domain::money::Money;
-use crate::domain::rejection::{Reason, Rejection, Verdict};
+use crate::domain::rejection::{self, Reason, Rejection};
 use crate::domain::scope::{Breach, Step};
+use crate::domain::slo::policy::Verdict;
 use crate::domain::solve::{Identity, MoneyState, PollMemory, Solve, Submission};
 use crate::domain::time::{Mono, Now};
 
@@ -53,6 +54,7 @@ impl Engine {
         self.calendar.roll(now.wall);
         let identity = submission.identity;
         let (rejection, shadow) = self.check(&submission, now);
+        self.take_error_budget(&submission, rejection.as_ref(), now);
         let Some(rejection) = rejection else {
             return Decision::Admit(self.commit(submission, shadow, now));
         };
@@ -95,7 +97,7 @@ impl Engine {
         let identity = submission.identity;
         let overdraft = self.tenant(identity).policy.overdraft;
         let step = |step| move || self.check_step(step, submission, now);
-        let checks: [&dyn Fn() -> Option<Rejection>; 10] = [
+        let checks: [&dyn Fn() -> Option<Rejection>; 11] = [
             &|| self.revoked(identity),
             &|| self.expired(identity, now),
             &step(Step::Type(submission.captcha_type)),
@@ -105,6 +107,7 @@ impl Engine {
             &step(Step::DailyLimit),
             &step(Step::SpendCap),
             &step(Step::Balance(overdraft)),
+            &|| self.check_error_budget(submission, now),
             &|| self.check_account(identity, now).or_else(|| self.check_upstream(now)),
         ];
         let mut shadow = None;
@@ -138,15 +141,46 @@ impl Engine {
             reason: Reason::InFlight,
             text: "the provider account has no free thread".to_owned(),
             retry_after: Some(Duration::from_secs(5)),
-            verdict: Some(Verdict::Busy),
+            verdict: Some(rejection::Verdict::Busy),
         })
+    }
+
+    fn check_error_budget(&self, submission: &Submission, now: Now) -> Option<Rejection> {
+        let Verdict::Refuse(refusal) = self.error_budget_verdict(submission, now) else {
+            return None;
+        };
+        Some(Rejection {
+            reason: Reason::ErrorBudget,
+            text: refusal.to_string(),
+            retry_after: Some(refusal.retry_after),
+            verdict: None,
+        })
+    }
+
+    fn error_budget_verdict(&self, submission: &Submission, now: Now) -> Verdict {
+        let priority = self.key(submission.identity).policy.priority;
+        self.error_budgets.verdict(submission.captcha_type, priority, now)
+    }
+
+    /// Uses up the policy's probe or place, unless something else refused the submission.
+    fn take_error_budget(
+        &mut self,
+        submission: &Submission,
+        rejection: Option<&Rejection>,
+        now: Now,
+    ) {
+        let by_policy = rejection.is_none_or(|rejection| rejection.reason == Reason::ErrorBudget);
+        if by_policy && !self.policy.pass_through {
+            let verdict = self.error_budget_verdict(submission, now);
+            self.error_budgets.take(submission.captcha_type, &verdict, now);
+        }
     }
 
     fn check_account(&self, identity: Identity, now: Now) -> Option<Rejection> {
         let trouble = self.accounts[place_index(identity.account)].trouble(now.mono)?;
         let (retry_after, verdict) = match trouble {
-            AccountTrouble::Lapsed => (None, Verdict::Spent),
-            AccountTrouble::KeyRefused(wait) => (Some(wait), Verdict::Spent),
+            AccountTrouble::Lapsed => (None, rejection::Verdict::Spent),
+            AccountTrouble::KeyRefused(wait) => (Some(wait), rejection::Verdict::Spent),
         };
         Some(Rejection {
             reason: Reason::AccountUnavailable,
@@ -232,8 +266,8 @@ impl Engine {
             key.verdict.filter(|(_, until)| *until > now.mono).map(|(verdict, _)| verdict);
         self.key_mut(identity).asked_threads_at = Some(now.mono);
         match verdict {
-            Some(Verdict::Busy) => (threads, threads),
-            Some(Verdict::Spent) => (threads, working.min(threads - 1)),
+            Some(rejection::Verdict::Busy) => (threads, threads),
+            Some(rejection::Verdict::Spent) => (threads, working.min(threads - 1)),
             None => (threads, working.min(threads)),
         }
     }
@@ -241,7 +275,7 @@ impl Engine {
     /// The provider itself refused a submission for want of threads or money: `threadsinfo` must agree.
     pub fn refused_upstream(&mut self, identity: Identity, now: Now) {
         let lapsed = self.accounts[place_index(identity.account)].trouble(now.mono).is_some();
-        let verdict = if lapsed { Verdict::Spent } else { Verdict::Busy };
+        let verdict = if lapsed { rejection::Verdict::Spent } else { rejection::Verdict::Busy };
         self.key_mut(identity).verdict = Some((verdict, now.mono + VERDICT_FOR));
     }
 

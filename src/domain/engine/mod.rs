@@ -27,6 +27,7 @@ use super::journal::Write;
 use super::policy::{KeyPolicy, Policy, TenantPolicy};
 use super::rejection::Verdict;
 use super::scope::Scope;
+use super::slo::{ErrorBudgets, StatusChange};
 use super::solve::{Identity, Solve};
 use super::time::{Mono, Now};
 
@@ -59,6 +60,9 @@ pub struct Engine {
     answer_bytes: usize,
     outbox: Vec<Write>,
     unfetched: Vec<CaptchaType>,
+    error_budgets: ErrorBudgets,
+    statuses_at: Mono,
+    status_changes: Vec<StatusChange>,
     revoked: BTreeSet<KeyHash>,
     /// Causes of credits, each good for one.
     credit_causes: BTreeSet<String>,
@@ -152,6 +156,11 @@ impl Engine {
     /// Solves that were forgotten since the last call although the provider had an answer.
     pub fn drain_unfetched(&mut self) -> std::vec::Drain<'_, CaptchaType> {
         self.unfetched.drain(..)
+    }
+
+    /// Error budgets whose status changed since the last call.
+    pub fn drain_status_changes(&mut self) -> std::vec::Drain<'_, StatusChange> {
+        self.status_changes.drain(..)
     }
 
     /// The tenant's configured name.

@@ -18,6 +18,7 @@ use crate::domain::policy::{
     RejectionForm, TenantPolicy, Threads,
 };
 use crate::domain::scope::Scope;
+use crate::domain::slo::ErrorBudgets;
 use crate::domain::solve::{Confirm, Form, Identity, MoneyState, PollMemory, Solve, Submission};
 use crate::domain::time::{Mono, Now};
 
@@ -56,6 +57,9 @@ impl Engine {
             answer_bytes: 0,
             outbox: Vec::new(),
             unfetched: Vec::new(),
+            error_budgets: ErrorBudgets::new(&policy.slo),
+            statuses_at: now.mono,
+            status_changes: Vec::new(),
             revoked: restored.revoked.iter().copied().collect(),
             credit_causes: restored.credit_causes.iter().cloned().collect(),
         };
@@ -71,6 +75,7 @@ impl Engine {
         self.calendar.roll(now.wall);
         self.calendar.set_zone(policy.time_zone.clone(), now.wall);
         self.policy = policy.clone();
+        self.error_budgets.reconfigure(&policy.slo, now);
         self.place_policy(policy);
         self.open_wallets(now);
     }
@@ -184,6 +189,7 @@ impl Engine {
             };
             scope.credited = Some(scope.credited.unwrap_or_default() + wallet.amount);
         }
+        self.error_budgets.restore(restored.sli, now);
         for task in restored.tasks {
             self.restore_task(task, now);
         }

@@ -74,8 +74,11 @@ impl Engine {
             return;
         };
         solve.verdict = Some(outcome);
-        let record = self.solve_record(solve_id, outcome, code, now);
-        self.outbox.extend(record.map(Write::Verdict));
+        if let Some(record) = self.solve_record(solve_id, outcome, code, now) {
+            let (success, latency) = (record.success_event, record.latency_event);
+            self.error_budgets.record(record.captcha_type, success, latency, now);
+            self.outbox.push(Write::Verdict(record));
+        }
     }
 
     /// The provider has the answer. The slot is free; the money waits for the delivery, unless the

@@ -7,11 +7,12 @@ use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
 use crate::domain::money::Money;
 use crate::domain::policy::Limits;
+use crate::domain::slo::report::Report;
 use crate::domain::solve::MoneyState;
 use crate::domain::time::{Now, Wall};
 
 /// Everything that is shown of the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// Configured tenants.
     pub tenants: Vec<TenantView>,
@@ -19,6 +20,8 @@ pub struct Snapshot {
     pub accounts: Vec<AccountView>,
     /// Solves that occupy a thread, by [`CaptchaType::index`].
     pub in_flight_by_type: [u32; CaptchaType::ALL.len()],
+    /// Every SLO, events or none.
+    pub slos: Vec<Report>,
     /// Solves whose money is not settled.
     pub open: u64,
     /// Solves remembered, settled ones included.
@@ -93,6 +96,7 @@ impl Engine {
         Snapshot {
             accounts: accounts.collect(),
             in_flight_by_type: self.in_flight_by_type,
+            slos: self.error_budgets.reports(now).collect(),
             open: self.tenants.iter().map(|tenant| tenant.scope.open).sum(),
             remembered: self.solves.len(),
             upstream_open: !reachable,

@@ -10,6 +10,8 @@ use crate::domain::policy::{Charge, TenantPolicy};
 use crate::domain::solve::{Confirm, Form, MoneyState, Solve};
 use crate::domain::time::{Mono, Now};
 
+/// How often a change of an error budget's status is looked for.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How long after a restart an answer that was on its way is taken for delivered.
 pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(30);
 /// The code of a solve that its client stopped asking about, where the sidecar cannot ask itself.
@@ -32,6 +34,11 @@ impl Engine {
     /// Does what is due at `now`: times out, confirms, forgets; returns at most `polls_max` polls to
     /// make.
     pub fn expire(&mut self, polls_max: usize, now: Now) -> Vec<Due> {
+        if now.mono.since(self.statuses_at) >= STATUS_EVERY {
+            self.statuses_at = now.mono;
+            let changes = self.error_budgets.status_changes(now);
+            self.status_changes.extend(changes);
+        }
         let mut due = Vec::new();
         // Each entry once, so that nothing due again at once can keep the caller here.
         for _ in 0..self.wakes.len() {

@@ -2,6 +2,7 @@
 
 mod money;
 mod scrape;
+mod slo;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use prometheus::{
 
 use self::money::{Scaled, ScaledCounters};
 use self::scrape::Gauges;
+use self::slo::SloGauges;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::Snapshot;
 use crate::domain::journal::{SettleRecord, SolveRecord, Write};
@@ -51,6 +53,7 @@ pub struct Metrics {
     reload_successful: IntGauge,
     reload_at: IntGauge,
     gauges: Gauges,
+    slos: SloGauges,
     tenants: parking_lot::RwLock<std::collections::BTreeSet<Arc<str>>>,
 }
 
@@ -279,6 +282,7 @@ impl Metrics {
                 "When a config was last put in force.",
             )?,
             gauges: Gauges::register(&registry)?,
+            slos: SloGauges::register(&registry)?,
             tenants: parking_lot::RwLock::default(),
             registry,
         };
@@ -464,6 +468,7 @@ impl Metrics {
         snapshot: &Snapshot,
         store: &StoreFigures,
     ) -> Result<Vec<u8>, MetricsError> {
+        self.slos.set(&snapshot.slos);
         self.gauges.set(snapshot, store, &|name| self.tenant_label(name));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

@@ -5,18 +5,24 @@ use std::net::IpAddr;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::day_of;
 use super::words::{read_outcome, read_solve, read_type, state_of, unreadable};
 use super::writer::solve_of;
+use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, Name, TaskId};
 use crate::domain::journal::{ChargedTotal, Restored, TaskRecord, WalletTotal, Write};
 use crate::domain::money::Money;
+use crate::domain::slo::window::{Counts, MinuteCounts};
+use crate::domain::slo::{SliRow, SloKind};
 use crate::domain::time::Wall;
 
 const ZONE: &str = "time_zone";
 const NEXT_SOLVE: &str = "next_solve";
+/// The longest SLO window is 30 days.
+const SLI_DAYS: i64 = 32;
 
 pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restored> {
     Ok(Restored {
@@ -24,6 +30,7 @@ pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restor
         wallets: wallets(conn)?,
         charged: charged(conn, today)?,
         credit_causes: credit_causes(conn)?,
+        sli: sli(conn, today)?,
         revoked: revoked(conn)?,
         next_solve: next_solve(conn)?,
     })
@@ -89,6 +96,28 @@ fn credit_causes(conn: &Connection) -> rusqlite::Result<Vec<String>> {
     conn.prepare("SELECT cause FROM ledger WHERE kind <> 'charge' ORDER BY cause")?
         .query_map([], |row| row.get(0))?
         .collect()
+}
+
+/// Rows from before the day before the longest window; a label of another version is passed over.
+fn sli(conn: &Connection, today: Date) -> rusqlite::Result<Vec<SliRow>> {
+    let first = today.saturating_sub(Span::new().days(SLI_DAYS));
+    let first =
+        TimeZone::UTC.to_timestamp(first.at(0, 0, 0, 0)).map_or(0, Timestamp::as_second) / 60;
+    let rows = conn
+        .prepare("SELECT minute, slo, captcha_type, good, bad FROM sli WHERE minute >= ?1")?
+        .query_map([first], |row| {
+            let (slo, captcha_type): (String, String) = (row.get(1)?, row.get(2)?);
+            let count = |column| -> rusqlite::Result<u64> {
+                let count: i64 = row.get(column)?;
+                u64::try_from(count).map_err(|_| unreadable("sli", &count))
+            };
+            let counts = Counts { good: count(3)?, bad: count(4)? };
+            let minute = MinuteCounts { minute: row.get(0)?, counts };
+            let known = CaptchaType::from_label(&captcha_type).zip(SloKind::from_label(&slo));
+            Ok(known.map(|(captcha_type, slo)| SliRow { captcha_type, slo, minute }))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>> {

@@ -23,6 +23,8 @@ use crate::domain::journal::{
 };
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
+use crate::domain::slo::window::{Counts, MinuteCounts};
+use crate::domain::slo::{SliRow, SloKind};
 use crate::domain::time::Wall;
 
 const TODAY: Date = date(2026, 11, 21);
@@ -68,6 +70,7 @@ fn what_was_written_is_given_back_after_a_restart() {
         ],
         charged: vec![charged_total(1, PRICE)],
         credit_causes: ["credit:1", "fix:1", "open:acme"].map(str::to_owned).to_vec(),
+        sli: vec![one_good_minute()],
         revoked: Vec::new(),
         next_solve: 4,
     };
@@ -207,6 +210,11 @@ fn sli_events_are_counted_per_minute_type_and_slo() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(counts, [(NOON.0 / 60_000, "success".into(), "turnstile".into(), 2, 1)]);
+    drop(store);
+
+    let (_store, restored) = open(&home);
+    let minute = MinuteCounts { minute: NOON.0 / 60_000, counts: Counts { good: 2, bad: 1 } };
+    assert_eq!(restored.sli, [SliRow { minute, ..one_good_minute() }]);
 }
 
 #[test]
@@ -335,6 +343,14 @@ fn task(solve: u64) -> TaskRecord {
 
 fn bind(solve: u64) -> Write {
     Write::Bind(task(solve))
+}
+
+fn one_good_minute() -> SliRow {
+    SliRow {
+        captcha_type: CaptchaType::Turnstile,
+        slo: SloKind::Success,
+        minute: MinuteCounts { minute: NOON.0 / 60_000, counts: Counts { good: 1, bad: 0 } },
+    }
 }
 
 fn verdict(solve: u64, outcome: Outcome) -> Write {

@@ -34,7 +34,9 @@ proptest! {
         let (store, restored) = open(&home);
 
         prop_assert_eq!(conflicts, model.conflicts);
-        prop_assert_eq!(&restored, &model.restored());
+        // Event counts have a test of their own.
+        let without_events = Restored { sli: Vec::new(), ..restored.clone() };
+        prop_assert_eq!(&without_events, &model.restored());
         drop(store);
         prop_assert_eq!(verify(&reader(&home)).unwrap(), Vec::<String>::new());
         prop_assert_eq!(model.log(), log(&home));
@@ -303,6 +305,7 @@ impl Model {
             wallets: wallets.into_values().collect(),
             charged: charged.into_values().collect(),
             credit_causes: self.credits.values().map(|credit| credit.cause.clone()).collect(),
+            sli: Vec::new(),
             revoked: Vec::new(),
             next_solve: self.seen.last().map_or(0, |solve| solve + 1),
         }
