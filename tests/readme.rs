@@ -10,7 +10,7 @@ use solvegate::wire::refuse;
 
 const README: &str = include_str!("../README.md");
 const CONFIG: &str = include_str!("../docs/config.md");
-const METRICS: [&str; 3] = [
+const METRICS: [&str; 4] = [
     include_str!("../src/record/metrics/mod.rs"),
     include_str!("../src/record/metrics/money.rs"),
     include_str!("../src/record/metrics/scrape.rs"),
