@@ -100,13 +100,10 @@ impl Engine {
         now: Now,
     ) -> PollDecision {
         let pass_through = self.policy.pass_through;
-        let Some(&solve_id) = self.tasks.get(&(identity.account, task.clone())) else {
+        let Some(solve_id) = self.owns(identity, task) else {
             return if pass_through { PollDecision::Untracked } else { PollDecision::WrongId };
         };
         let Some(solve) = self.solves.get_mut(&solve_id) else { return PollDecision::WrongId };
-        if solve.submission.identity.tenant != identity.tenant {
-            return PollDecision::WrongId;
-        }
         if pass_through
             && *solve.submission.holder.get_or_insert(identity.holder) != identity.holder
         {
@@ -123,7 +120,9 @@ impl Engine {
         {
             return PollDecision::NotReady;
         }
-        if !pass_through && !self.upstream.wait(now.mono).is_zero() {
+        let account = &self.accounts[place_index(solve.submission.identity.account)];
+        let held_back = !self.upstream.wait(now.mono).is_zero() || !account.may_ask(now.mono);
+        if held_back && !pass_through {
             return if now.mono >= solve.deadline {
                 PollDecision::GiveUp
             } else {
@@ -132,7 +131,7 @@ impl Engine {
         }
         self.upstream.try_at(now.mono);
         solve.poll.under_way = true;
-        PollDecision::Forward { solve: solve_id, account: self.account_name(identity).clone() }
+        PollDecision::Forward { solve: solve_id, account: account.name.clone() }
     }
 
     /// Takes in what the provider said, and says what the client is told.
@@ -189,11 +188,17 @@ impl Engine {
         }
     }
 
-    /// Whether the task is the asker's, for reports on it.
+    /// The solve behind an id, if it is the asker's; also one of an account that its tenant has since
+    /// moved away from.
     pub fn owns(&self, identity: Identity, task: &TaskId) -> Option<SolveId> {
-        let solve_id = *self.tasks.get(&(identity.account, task.clone()))?;
-        let solve = self.solves.get(&solve_id)?;
-        (solve.submission.identity.tenant == identity.tenant).then_some(solve_id)
+        let mut key = (identity.account, task.clone());
+        let others = (0..).zip(&self.accounts).map(|(place, _)| place);
+        std::iter::once(identity.account).chain(others).find_map(|place| {
+            key.0 = place;
+            let solve_id = *self.tasks.get(&key)?;
+            let solve = self.solves.get(&solve_id)?;
+            (solve.submission.identity.tenant == identity.tenant).then_some(solve_id)
+        })
     }
 
     /// What that solve is for.
