@@ -107,7 +107,10 @@ impl Forwarding {
     async fn run(self, headers: HeaderMap) -> Outgoing {
         let unsettled =
             Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
-        let key = self.proxy.account_key(&self.admitted.account);
+        let Ok(key) = self.proxy.key_to_send(&self.admitted.account) else {
+            unsettled.failed(Outcome::AccountError, "NO_ACCOUNT_KEY");
+            return self.proxy.server_error(self.operation, self.call.form());
+        };
         let outgoing = self.call.upstream(key.as_ref());
         let (script, timeout) = match self.call.endpoint() {
             Endpoint::Solve => ("solve.php", self.admitted.deadline),
