@@ -236,7 +236,24 @@ impl Forwarding {
         if outcome == Outcome::Capacity {
             gate.refused_upstream(self.identity);
         }
-        self.pass_on(answered)
+        match code {
+            // A web server's page, which no client can read.
+            "HTTP_429" => self.proxy.server_error(self.operation, self.call.form()),
+            "HTTP_413" => self.too_large(),
+            _ => self.pass_on(answered),
+        }
+    }
+
+    fn too_large(&self) -> Outgoing {
+        let rejection = Rejection {
+            reason: Reason::TooLarge,
+            text: "the provider finds the request too large".to_owned(),
+            retry_after: None,
+            verdict: None,
+        };
+        let rejections = self.proxy.gate.rejection_form(self.identity);
+        let reply = refuse::rejection(&rejection, self.call.form(), rejections, false);
+        Outgoing::own(self.operation, reply)
     }
 
     fn lost(&self, error: UpstreamError, unsettled: Unsettled<'_>) -> Outgoing {
