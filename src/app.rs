@@ -260,7 +260,7 @@ impl Reloading {
         match &outcome {
             Ok(()) => tracing::info!("the config was reloaded"),
             Err(why) => {
-                tracing::error!("the config was not reloaded, the old one stays in force:\n{why}")
+                tracing::error!("the config was not reloaded, the old one stays in force:\n{why}");
             }
         }
         outcome
