@@ -77,6 +77,7 @@ impl App {
     pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, StartError> {
         // reqwest takes the process's default; an error says that one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let seen = reload::fingerprint(path.as_ref()).await;
         let clock = Clock::start();
         let listener = listen(config.listen).await?;
         let tls_listener = match &config.tls {
@@ -123,6 +124,7 @@ impl App {
             Reloading { path: path.clone(), config, gate: gate.clone(), proxy, certificate };
         app.chores.spawn(reload::run(
             path,
+            seen,
             requests,
             move || reloading.reload(),
             app.stop_chores.clone(),

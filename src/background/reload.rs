@@ -12,18 +12,22 @@ use tokio_util::sync::CancellationToken;
 /// `ConfigMap`) is seen too.
 const EVERY: Duration = Duration::from_secs(2);
 
+/// Tells two contents of the file apart.
+pub type Fingerprint = [u8; 32];
+
 /// Asks for a reload; the answer is why it failed, if it did.
 pub type Request = oneshot::Sender<Result<(), String>>;
 
-/// Watches the file at `path` (`None`: there is none to watch) and calls `reload` until `stop`.
+/// Watches the file at `path` (`None`: there is none to watch), which was like `seen` when it was read
+/// first, and calls `reload` until `stop`.
 pub async fn run(
     path: Option<PathBuf>,
+    mut seen: Option<Fingerprint>,
     mut requests: mpsc::Receiver<Request>,
     reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     stop: CancellationToken,
 ) {
     let reload = Arc::new(reload);
-    let mut seen = fingerprint(path.as_ref()).await;
     let mut looks = tokio::time::interval(EVERY);
     let mut hangups = hangups();
     loop {
@@ -51,7 +55,8 @@ pub async fn run(
     }
 }
 
-async fn fingerprint(path: Option<&PathBuf>) -> Option<[u8; 32]> {
+/// What the file at `path` holds at present; `None` when it cannot be read.
+pub async fn fingerprint(path: Option<&PathBuf>) -> Option<Fingerprint> {
     let text = tokio::fs::read(path?).await.ok()?;
     Some(Sha256::digest(&text).into())
 }

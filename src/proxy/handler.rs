@@ -15,12 +15,12 @@ use super::poll::{self, Question};
 use super::reply::Outgoing;
 use super::{Proxy, source, submit};
 use crate::domain::engine::Credential;
-use crate::domain::ids::{Name, TaskId};
+use crate::domain::ids::TaskId;
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::domain::solve::{Form, Identity, Submission};
-use crate::record::metrics::{Operation, Report};
-use crate::wire::answer::Polled;
+use crate::record::metrics::{Operation, Report, UpstreamResult};
+use crate::wire::answer::{self, Reported};
 use crate::wire::refuse;
 use crate::wire::request::{self, Action, Call, Head, Ids, Malformed};
 use crate::wire::route::{self, Endpoint, Route};
@@ -102,7 +102,7 @@ async fn serve(
         }
     };
     let allow_origin = call.header_acao();
-    (answer(proxy, call, peer, &head.headers).await, allow_origin)
+    (identify_and_answer(proxy, call, peer, &head.headers).await, allow_origin)
 }
 
 /// Why a body was not read whole.
@@ -150,7 +150,12 @@ async fn discard(body: &mut Incoming) {
     let _ = tokio::time::timeout(DISCARD_WAIT, discarding).await;
 }
 
-async fn answer(proxy: &Arc<Proxy>, call: Call, peer: IpAddr, headers: &HeaderMap) -> Outgoing {
+async fn identify_and_answer(
+    proxy: &Arc<Proxy>,
+    call: Call,
+    peer: IpAddr,
+    headers: &HeaderMap,
+) -> Outgoing {
     let form = call.form();
     let source_ip = source::source_ip(peer, headers, &proxy.config.load().trusted_proxies);
     let hash = call.key().map(crate::wire::secret::Secret::sha256);
@@ -292,15 +297,15 @@ async fn report(
         return Outgoing::own(Operation::Report, refuse::wrong_id(call.form()));
     }
     let outgoing = forward(proxy, call, identity, (Operation::Report, headers)).await;
-    let recorded =
-        crate::wire::answer::reported(&outgoing.body) == crate::wire::answer::Reported::Recorded;
+    let recorded = answer::reported(&outgoing.body) == Reported::Recorded;
     if let Some(captcha_type) = owned.filter(|_| recorded) {
         proxy.gate.metrics().reported(captcha_type, report);
     }
     outgoing
 }
 
-/// Forwards a call that belongs to no solve, and passes on what comes back.
+/// Forwards a call that belongs to no solve, and passes on what comes back, but for what the provider
+/// says of the operator's account.
 async fn forward(
     proxy: &Proxy,
     call: &Call,
@@ -308,42 +313,46 @@ async fn forward(
     (operation, headers): (Operation, &HeaderMap),
 ) -> Outgoing {
     let account = proxy.gate.account_name(identity);
-    let upstream = call.upstream(proxy.account_key(&account).as_ref());
+    let (may_ask, _) = proxy.gate.account_state(&account);
+    let pass_through = proxy.gate.policy().pass_through;
+    let Ok(key) = proxy.key_to_send(&account) else {
+        return proxy.server_error(operation, call.form());
+    };
+    if !may_ask && !pass_through {
+        return proxy.server_error(operation, call.form());
+    }
+    let upstream = call.upstream(key.as_ref());
     let started = proxy.clock.mono();
     let timeout = proxy.config.load().upstream.poll_timeout;
     let way = proxy.upstream.load_full();
     let kind = (super::upstream::Kind::Poll, timeout);
     let answered = way.send("res.php", upstream, source::forwarded(headers), kind).await;
     let took = proxy.clock.mono().since(started);
-    match answered {
-        Ok(answered) if proxy.tells_of_account(&account, &answered) => {
-            proxy.server_error(operation, call.form()).after(took)
+    let label = match &answered {
+        Ok(answered) if answered.status >= 500 => UpstreamResult::HttpError,
+        Ok(answered) if !pass_through && proxy.refuses_key(&answered.body) => {
+            proxy.key_refused(&account);
+            UpstreamResult::ApiError
         }
-        Ok(answered) if answered.status < 500 => {
-            let label = crate::record::metrics::UpstreamResult::Ok;
-            proxy.gate.metrics().upstream_asked(&account, operation, label, took);
+        Ok(_) => UpstreamResult::Ok,
+        Err(error) => error.label(),
+    };
+    proxy.gate.metrics().upstream_asked(&account, operation, label, took);
+    match answered {
+        Ok(answered) if label == UpstreamResult::Ok => {
             let answer = super::reply::answer(call.form(), answered.status, &answered);
             Outgoing::pass_on(operation, &answer).after(took)
         }
-        Ok(_) => proxy.server_error(operation, call.form()).after(took),
-        Err(error) => {
-            proxy.gate.metrics().upstream_asked(&account, operation, error.label(), took);
-            proxy.server_error(operation, call.form()).after(took)
-        }
+        Ok(_) | Err(_) => proxy.server_error(operation, call.form()).after(took),
     }
 }
 
 impl Proxy {
-    /// Whether an answer speaks of the operator's account, which is no tenant's business.
-    fn tells_of_account(&self, account: &Name, answered: &super::upstream::Answered) -> bool {
-        let policy = self.gate.policy();
-        let polled =
-            crate::wire::answer::polled(answered.status, &answered.body, &policy.error_classes);
-        let refused = matches!(polled, Polled::Trouble { outcome: Outcome::AccountError, .. });
-        if refused {
-            self.key_refused(account);
-        }
-        refused && !policy.pass_through
+    /// Whether the provider's answer to a report says that the account's key is no good.
+    fn refuses_key(&self, body: &[u8]) -> bool {
+        let Reported::Refused { code } = answer::reported(body) else { return false };
+        let classes = &self.gate.policy().error_classes;
+        answer::outcome_of_code(&code, answer::Step::Poll, classes) == Outcome::AccountError
     }
 
     fn refuse_malformed(

@@ -68,10 +68,23 @@ impl Proxy {
         drop(pending);
     }
 
+    /// The key to ask the provider with; `None` in pass-through, where the client's own goes on.
+    fn key_to_send(&self, account: &Name) -> Result<Option<Secret>, NoKey> {
+        match self.account_key(account) {
+            None if !self.gate.policy().pass_through => Err(NoKey),
+            key => Ok(key),
+        }
+    }
+
     fn account_key(&self, account: &Name) -> Option<Secret> {
         self.config.load().account_keys.get(account).cloned()
     }
 }
+
+/// The account has no key (any more, or while a reload is half-way): a tenant's key must not go out in
+/// its place.
+#[derive(Debug)]
+struct NoKey;
 
 /// A poll under way: unless it is finished, the engine is told that it came to no end.
 struct UnderWay<'a> {

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::flush::Receipt;
 use super::reply::{self, Outgoing};
 use super::upstream::{Answered, Kind, UpstreamError};
-use super::{Proxy, UnderWay};
+use super::{NoKey, Proxy, UnderWay};
 use crate::domain::account::AccountReport;
 use crate::domain::engine::{AnswerTo, Asker, PollDecision, PollResult};
 use crate::domain::ids::{Name, SolveId, TaskId};
@@ -99,7 +99,10 @@ async fn forward(
 ) -> Outgoing {
     let form = question.form;
     let under_way = UnderWay { gate: &proxy.gate, solve, finished: false };
-    let outgoing = words(proxy, question, task, account);
+    // Dropping `under_way` says that the poll came to no end.
+    let Ok(outgoing) = words(proxy, question, task, account) else {
+        return Outgoing::own(Operation::Poll, refuse::not_ready(form));
+    };
     let asked =
         ask(proxy, (account, form), outgoing, super::source::forwarded(question.headers)).await;
     let (to_client, pending) = under_way.finish(Asker::Client, asked.result);
@@ -129,7 +132,9 @@ fn settled(pending: Pending) {
 /// A task from before this process, in pass-through: the provider's answer as it is.
 async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
     let account = proxy.gate.account_name(question.identity);
-    let outgoing = words(proxy, question, task, &account);
+    let Ok(outgoing) = words(proxy, question, task, &account) else {
+        return Outgoing::own(Operation::Poll, refuse::not_ready(question.form));
+    };
     let timeout = proxy.config.load().upstream.poll_timeout;
     let headers = super::source::forwarded(question.headers);
     match proxy.upstream.load().send("res.php", outgoing, headers, (Kind::Poll, timeout)).await {
@@ -146,13 +151,13 @@ fn words(
     question: Question<'_>,
     task: &TaskId,
     account: &Name,
-) -> request::Upstream {
-    let key = proxy.account_key(account);
-    match (question.call, &key) {
+) -> Result<request::Upstream, NoKey> {
+    let key = proxy.key_to_send(account)?;
+    Ok(match (question.call, &key) {
         (Some(call), key) => call.upstream(key.as_ref()),
         (None, Some(key)) => request::poll(task, key, question.form),
         (None, None) => request::poll(task, &crate::wire::secret::Secret::new(""), question.form),
-    }
+    })
 }
 
 /// Asks the provider about one task.

@@ -107,7 +107,10 @@ impl Forwarding {
     async fn run(self, headers: HeaderMap) -> Outgoing {
         let unsettled =
             Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
-        let key = self.proxy.account_key(&self.admitted.account);
+        let Ok(key) = self.proxy.key_to_send(&self.admitted.account) else {
+            unsettled.failed(Outcome::AccountError, "NO_ACCOUNT_KEY");
+            return self.proxy.server_error(self.operation, self.call.form());
+        };
         let outgoing = self.call.upstream(key.as_ref());
         let (script, timeout) = match self.call.endpoint() {
             Endpoint::Solve => ("solve.php", self.admitted.deadline),
@@ -233,7 +236,24 @@ impl Forwarding {
         if outcome == Outcome::Capacity {
             gate.refused_upstream(self.identity);
         }
-        self.pass_on(answered)
+        match code {
+            // A web server's page, which no client can read.
+            "HTTP_429" => self.proxy.server_error(self.operation, self.call.form()),
+            "HTTP_413" => self.too_large(),
+            _ => self.pass_on(answered),
+        }
+    }
+
+    fn too_large(&self) -> Outgoing {
+        let rejection = Rejection {
+            reason: Reason::TooLarge,
+            text: "the provider finds the request too large".to_owned(),
+            retry_after: None,
+            verdict: None,
+        };
+        let rejections = self.proxy.gate.rejection_form(self.identity);
+        let reply = refuse::rejection(&rejection, self.call.form(), rejections, false);
+        Outgoing::own(self.operation, reply)
     }
 
     fn lost(&self, error: UpstreamError, unsettled: Unsettled<'_>) -> Outgoing {

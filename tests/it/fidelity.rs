@@ -7,7 +7,7 @@ use std::path::Path;
 use solvegate::simulate::{LogEntry, Operation};
 
 use crate::support::canned::Canned;
-use crate::support::client::{poll, post, submission};
+use crate::support::client::{post, submission};
 use crate::support::{ACCOUNT, ACME, Setup, World, until};
 
 /// The key of the recorded requests.

@@ -5,6 +5,7 @@
 //! in the record; the client looks for them in every answer, and a subscriber in every log line.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::expect_used, reason = "and says what it waited for")]
 #![expect(clippy::disallowed_methods, reason = "tests may wait, spawn and read the clock")]
 
 mod support;

@@ -167,30 +167,6 @@ async fn a_client_that_hangs_up_before_the_provider_accepts_leaks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_solve_that_its_client_abandoned_is_settled_by_the_watcher() {
-    let setup = Setup {
-        rest: "charge: solved".to_owned(),
-        upstream: "poll_spacing: 0s, submit_timeout: 200ms, poll_timeout: 2s",
-        ..Setup::default()
-    };
-    let world = World::start(setup).await;
-    let delay = Fault::Delay(Duration::from_millis(600));
-    world.control().add_faults([FaultRule::new(Operation::Submit, delay).times(1)]);
-
-    let answer = world.get(&submission(ACME, "solve=0s")).await;
-
-    assert_eq!(
-        (answer.text().as_str(), answer.reason()),
-        ("ERROR_SERVER_ERROR", "upstream_unavailable")
-    );
-    assert_eq!(world.tenant("acme").open, 1, "held until the provider's word");
-    world.settled().await;
-    let solve = &world.solves()[0];
-    assert_eq!((solve.outcome, solve.delivered), (Some(Outcome::ProviderError), false));
-    world.close(1).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn ids_and_get2_are_charged_task_by_task() {
     let world = World::start(Setup::default()).await;
     let mut ids = Vec::new();

@@ -1,1 +1,95 @@
-//! x
+//! The end of a process, and TLS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use solvegate::simulate::{Fault, FaultRule, Operation};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::support::client::{get, poll, submission};
+use crate::support::{ACME, Client, Setup, World, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_during_200_open_requests_loses_nothing() {
+    let mut world = World::start(Setup::default()).await;
+    let delay = Fault::Delay(Duration::from_millis(700));
+    world.control().add_faults([FaultRule::new(Operation::Submit, delay).after()]);
+    let mut clients = Vec::new();
+    for _ in 0..200 {
+        let mut client = world.client().await;
+        client.send(get(&submission(ACME, "answer=a")).as_bytes()).await;
+        clients.push(client);
+    }
+    until("all are at the provider", || world.control().tasks().len() == 200).await;
+    let (data, admin) = (world.app().data, world.app().admin);
+
+    let app = world.take_app();
+    let stopping = tokio::spawn(app.stop(Duration::from_secs(20)));
+    until("new connections are refused", || std::net::TcpStream::connect(data).is_err()).await;
+    let ready = Client::connect(admin).await.get("/readyz").await;
+    assert_eq!((ready.status, ready.text().as_str()), (503, "shutting down\n"));
+    let mut ids = Vec::new();
+    for client in &mut clients {
+        ids.push(client.answer().await.id());
+        assert!(client.is_closed().await);
+    }
+    stopping.await.unwrap().unwrap();
+
+    world.open().await;
+    assert_eq!(world.tenant("acme").open, 200);
+    for id in &ids {
+        assert_eq!(world.poll_to_end(ACME, id).await.text(), "OK|a");
+    }
+    world.settled().await;
+    world.close(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_do_not_delay_a_stop() {
+    let mut world = World::start(Setup::default()).await;
+    let mut idle = world.client().await;
+    idle.get(&poll(ACME, "1")).await;
+    let silent = world.client().await;
+
+    let stopping = world.take_app().stop(Duration::from_secs(10));
+    tokio::time::timeout(Duration::from_secs(3), stopping).await.expect("delayed").unwrap();
+
+    assert!(idle.is_closed().await);
+    drop(silent);
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tls_listener_serves_and_charges_like_the_plain_one() {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let (cert, key) = (keys.path().join("tls.crt"), keys.path().join("tls.key"));
+    std::fs::write(&cert, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let rest = format!(
+        "tls: {{ listen: '127.0.0.1:0', cert: {}, key: {} }}",
+        cert.display(),
+        key.display()
+    );
+    let world = World::start(Setup { rest, ..Setup::default() }).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(signed.cert.der().clone()).unwrap();
+    let config =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = TlsConnector::from(Arc::new(config));
+    let address = world.app().tls.unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = connector.connect(name, TcpStream::connect(address).await.unwrap()).await.unwrap();
+    let mut client = Client::over(stream);
+
+    let id = client.get(&submission(ACME, "answer=over-tls")).await.id();
+    assert_eq!(client.get(&poll(ACME, &id)).await.text(), "OK|over-tls");
+
+    let mut plain = Client::connect(address).await;
+    plain.send(get(&poll(ACME, &id)).as_bytes()).await;
+    assert!(plain.maybe_answer().await.is_none_or(|answer| answer.status == 400));
+    world.settled().await;
+    world.close(1).await;
+}

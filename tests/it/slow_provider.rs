@@ -33,26 +33,33 @@ async fn a_submission_is_answered_within_five_seconds_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_id_that_comes_late_is_a_solve_that_nobody_collected() {
+    tokio::join!(late_id("delivered", 0), late_id("solved", 1));
+}
+
+async fn late_id(charge: &str, charged: usize) {
     let setup = Setup {
         upstream: "poll_spacing: 0s, submit_timeout: 200ms, forget_after: 14s",
-        rest: "slo: { default: { deadline: 14s } }".to_owned(),
+        rest: format!("charge: {charge}\nslo: {{ default: {{ deadline: 14s }} }}"),
         ..Setup::default()
     };
     let world = World::start(setup).await;
     let delay = Fault::Delay(Duration::from_secs(1));
     world.control().add_faults([FaultRule::new(Operation::Submit, delay).after().times(1)]);
 
-    assert_eq!(world.get(&submission(ACME, "solve=0s")).await.text(), "ERROR_SERVER_ERROR");
+    let answer = world.get(&submission(ACME, "solve=0s")).await;
+
+    assert_eq!(
+        (answer.text().as_str(), answer.reason()),
+        ("ERROR_SERVER_ERROR", "upstream_unavailable")
+    );
     assert_eq!(world.tenant("acme").in_flight, 1, "the provider may be working on it");
     until("the watcher asked", || world.received(Operation::Poll).len() == 1).await;
     until("the thread is free", || world.tenant("acme").in_flight == 0).await;
     world.settled().await;
-
     let solves = world.solves();
     assert_eq!(solves.len(), 1);
-    assert_eq!(solves[0].outcome, Some(Outcome::ProviderError));
-    assert_eq!((solves[0].charged.micros(), solves[0].delivered), (0, false));
-    world.close(0).await;
+    assert_eq!((solves[0].outcome, solves[0].delivered), (Some(Outcome::ProviderError), false));
+    world.close(charged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,7 +121,9 @@ impl Engine {
         if solve.poll.under_way || (asked_lately && solve.poll.answer.is_none()) {
             return PollDecision::NotReady;
         }
-        if !pass_through && !self.upstream.wait(now.mono).is_zero() {
+        let account = &self.accounts[place_index(solve.submission.identity.account)];
+        let held_back = !self.upstream.wait(now.mono).is_zero() || !account.may_ask(now.mono);
+        if held_back && !pass_through {
             return if now.mono >= solve.deadline {
                 PollDecision::GiveUp
             } else {
@@ -130,10 +132,7 @@ impl Engine {
         }
         self.upstream.try_at(now.mono);
         solve.poll.under_way = true;
-        // Not the tenant's account of today: the task lives where it was submitted.
-        let account = solve.submission.identity.account;
-        let account = self.accounts[place_index(account)].name.clone();
-        PollDecision::Forward { solve: solve_id, account }
+        PollDecision::Forward { solve: solve_id, account: account.name.clone() }
     }
 
     /// Takes in what the provider said, and says what the client is told.

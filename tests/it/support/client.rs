@@ -123,7 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     async fn read_more(&mut self) -> Option<usize> {
-        let mut chunk = [0; 16 * 1024];
+        let mut chunk = vec![0; 16 * 1024];
         match self.stream.read(&mut chunk).await {
             Ok(0) | Err(_) => None,
             Ok(read) => {
