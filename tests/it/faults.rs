@@ -11,7 +11,7 @@ use crate::support::world::is_idle;
 use crate::support::{ACME, Answer, Setup, World, until};
 
 /// In time, for a fault that never answers: far below what clients wait.
-const IN_TIME: Duration = Duration::from_secs(3);
+const IN_TIME: Duration = Duration::from_millis(4_500);
 
 fn faults() -> Vec<Fault> {
     vec![
@@ -59,7 +59,7 @@ fn faults() -> Vec<Fault> {
 /// Open solves end at their deadline, and are forgotten there.
 fn setup() -> Setup {
     Setup {
-        upstream: "poll_spacing: 0s, submit_timeout: 400ms, poll_timeout: 400ms, forget_after: 6s",
+        upstream: "poll_spacing: 0s, submit_timeout: 1s, poll_timeout: 1s, forget_after: 6s",
         rest: "slo: { default: { deadline: 6s } }".to_owned(),
         ..Setup::default()
     }

@@ -36,10 +36,10 @@ async fn recorded_submissions_reach_the_provider_as_they_were_sent() {
 
         assert_same(&name, &request, received);
         assert_eq!(received.answer.as_deref(), Some(answer.text().as_str()), "{name}");
-        if received.operation == Operation::Submit && received.task.is_some() {
+        let task = received.task.as_ref().filter(|_| received.operation == Operation::Submit);
+        if let Some(task) = task {
             accepted += 1;
-            let key = RECORDED;
-            world.poll_to_end(key, received.task.as_ref().unwrap()).await;
+            world.poll_to_end(RECORDED, task).await;
         } else if answer.text().starts_with("OK|") {
             accepted += 1;
         }
@@ -344,7 +344,9 @@ fn assert_same_fields(name: &str, json: &[u8], form: &str) {
                     "{name}"
                 );
             }
-            other => assert_eq!(*value, other.to_string(), "{name}"),
+            serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_) => assert_eq!(*value, json.to_string(), "{name}"),
         }
     }
 }
@@ -358,7 +360,7 @@ fn decoded(base64: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(base64.len() / 4 * 3);
     for quad in base64.as_bytes().chunks(4) {
         let bits = quad.iter().fold(0, |bits, symbol| bits << 6 | places[usize::from(*symbol)]);
-        let padding = quad.iter().filter(|symbol| **symbol == b'=').count();
+        let padding = (1..=2).filter(|end| quad[quad.len() - end] == b'=').count();
         bytes.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
     }
     bytes

@@ -15,7 +15,7 @@ async fn no_key_is_found_anywhere_after_a_mix_of_everything() {
          slo: {{ default: {{ deadline: 2s }} }}"
     );
     let setup = Setup {
-        upstream: "poll_spacing: 0s, submit_timeout: 300ms, poll_timeout: 300ms, forget_after: 2s",
+        upstream: "poll_spacing: 0s, submit_timeout: 600ms, poll_timeout: 300ms, forget_after: 2s",
         rest,
         ..Setup::default()
     };
