@@ -134,6 +134,17 @@ def name_of(rule):
     return rule.get("alert") or rule["record"]
 
 
+def minutes(duration):
+    return sum(int(n) * {"m": 1, "h": 60, "d": 1440}[unit] for n, unit in re.findall(r"(\d+)([mhd])", duration))
+
+
+def cost(test):
+    """How many evaluations a case takes."""
+    case = test["tests"][0]
+    times = [check["eval_time"] for kind in ("alert_rule_test", "promql_expr_test") for check in case.get(kind, [])]
+    return max(map(minutes, times)) / minutes(test["evaluation_interval"])
+
+
 class Suite:
     """The shipped rules and their tests."""
 
@@ -155,10 +166,9 @@ class Suite:
         return seen
 
     def checks_of(self, rule):
-        """The tests, cut down to the checks that depend on the rule; and the rules that these need."""
-        kept, needed = {}, {rule}
-        for file, test in self.tests.items():
-            cases = []
+        """The cases that depend on the rule, with only the checks that do, cheapest first; and the rules they need."""
+        kept, needed = [], {rule}
+        for test in self.tests.values():
             for case in test["tests"]:
                 case = dict(case)
                 for kind, expr_of in (
@@ -175,10 +185,8 @@ class Suite:
                         case[kind] = [check for check, _ in checks]
                         needed.update(*(needs for _, needs in checks))
                 if "alert_rule_test" in case or "promql_expr_test" in case:
-                    cases.append(case)
-            if cases:
-                kept[file] = {**test, "tests": cases}
-        return kept, needed
+                    kept.append({**test, "tests": [case]})
+        return sorted(kept, key=cost), needed
 
     def outcome(self, rule, broken, checks, needed):
         """What the tests say of a broken rule: killed, survived or invalid."""
@@ -191,12 +199,10 @@ class Suite:
                         broken if name_of(one) == rule else one for one in group["rules"] if name_of(one) in needed
                     ]
                 (folder / name).write_text(yaml.safe_dump(file))
-            paths = []
-            for name, test in checks.items():
-                paths.append(folder / f"test_{name}")
+            path = folder / "test.yml"
+            for test in checks:
                 files = [str(folder / Path(file).name) for file in test["rule_files"]]
-                paths[-1].write_text(yaml.safe_dump({**test, "rule_files": files}))
-            for path in paths:
+                path.write_text(yaml.safe_dump({**test, "rule_files": files}))
                 run = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, check=False)
                 output = run.stdout + run.stderr
                 if run.returncode:
@@ -227,23 +233,28 @@ def main():
         return 0
 
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        outcomes = list(pool.map(lambda task: suite.outcome(task[0], task[2], task[3], task[4]), tasks))
+        outcomes = pool.map(lambda task: suite.outcome(task[0], task[2], task[3], task[4]), tasks)
+        return report(tasks, outcomes)
+
+
+def report(tasks, outcomes):
     killed, faults = 0, []
     for (name, what, *_), outcome in zip(tasks, outcomes):
         label = f"{name}: {what}"
         if what == "unchanged":
             if outcome != "survived":
                 faults.append(f"{label}: the tests fail without any change: {outcome}")
+                print(f"FAILED: {faults[-1]}", flush=True)
         elif outcome == "killed" and label not in ALLOWED:
             killed += 1
         elif outcome == "killed":
             faults.append(f"{label}: listed in ALLOWED, but a test fails: take it off the list")
+            print(f"FAILED: {faults[-1]}", flush=True)
         elif outcome == "survived" and label in ALLOWED:
             print(f"allowed: {label} ({ALLOWED[label]})")
         else:
             faults.append(f"{label}: {outcome}")
-    for fault in faults:
-        print(f"FAILED: {fault}")
+            print(f"FAILED: {faults[-1]}", flush=True)
     print(f"mutants: {killed} passed; {len(faults)} failed")
     return 1 if faults else 0
 
