@@ -146,7 +146,7 @@ impl App {
         tls_listener: Option<TcpListener>,
         certificate: Option<&Arc<Certificate>>,
     ) -> Result<(), TlsError> {
-        let limits = Limits::new(CONNECTIONS_MAX);
+        let limits = Limits::new(connections_max());
         let stop = &self.stop_requests;
         self.requests.spawn(proxy::serve(
             proxy.clone(),
@@ -199,6 +199,12 @@ impl App {
     }
 }
 
+/// Half of the descriptors that the process may have are left for the provider's side and the record.
+fn connections_max() -> usize {
+    let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
+    usize::try_from(descriptors / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
@@ -235,7 +241,7 @@ fn target(config: &Config) -> Result<Target, TlsError> {
         Scheme::Https => Some(tls::client()?),
     };
     Ok(Target {
-        host: url.host().to_owned(),
+        host: url.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
         port: url.port(),
         authority: HeaderValue::from_str(url.authority()).unwrap_or(HeaderValue::from_static("")),
         base_path: url.base_path().to_owned(),
@@ -270,13 +276,18 @@ impl Reloading {
         let Some(path) = &self.path else {
             return Err("there is no config file to reload".to_owned());
         };
-        let config = config::load(path, &|name| std::env::var(name).ok())
+        let mut config = config::load(path, &|name| std::env::var(name).ok())
             .map_err(|faults| faults.to_string())?;
+        let old = self.config.load();
+        if config.policy.pass_through && !old.policy.pass_through {
+            let text = "the file names no tenants any more, which would forward every key as it is; \
+                restart to do that";
+            return Err(text.to_owned());
+        }
         let target = target(&config).map_err(|error| error.to_string())?;
         if let (Some(certificate), Some(tls)) = (&self.certificate, &config.tls) {
             certificate.reload(&tls.cert, &tls.key).map_err(|error| error.to_string())?;
         }
-        let old = self.config.load();
         for (key, changed) in [
             ("listen", old.listen != config.listen),
             (
@@ -289,6 +300,10 @@ impl Reloading {
             if changed {
                 tracing::warn!(key, "this change takes a restart");
             }
+        }
+        // What an account that is gone still has open is polled to its end.
+        for (name, key) in &old.account_keys {
+            config.account_keys.entry(name.clone()).or_insert_with(|| key.clone());
         }
         self.gate.reconfigure(&Arc::new(config.policy.clone()));
         self.proxy.redirect(target);

@@ -13,7 +13,7 @@ use crate::domain::account::AccountReport;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{
     AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult,
-    Snapshot,
+    SYNC_TASK, Snapshot,
 };
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::journal::Write;
@@ -152,6 +152,11 @@ impl Gate {
         self.with(|engine, now| engine.answered_without_provider(solve, now));
     }
 
+    /// The client was answered although the provider took the solve: it has no id to ask with.
+    pub fn not_collected(&self, solve: SolveId) {
+        self.with(|engine, _| engine.not_collected(solve));
+    }
+
     /// The provider refused a submission for want of threads or money.
     pub fn refused_upstream(&self, identity: Identity) {
         self.with(|engine, now| engine.refused_upstream(identity, now));
@@ -184,7 +189,7 @@ impl Gate {
     pub fn solved_at_once(&self, solve: SolveId, answer: Arc<Answer>) -> Pending {
         let mut engine = self.engine.lock();
         let now = self.clock.now();
-        if let Some(task) = TaskId::new(&format!("sync-{}", solve.0)) {
+        if let Some(task) = TaskId::new(&format!("{SYNC_TASK}{}", solve.0)) {
             engine.bind(solve, &task, now);
             engine.polled(solve, Asker::Client, PollResult::Solved(answer), now);
         }
@@ -379,7 +384,8 @@ impl Pending {
     }
 }
 
-fn store_unavailable() -> Rejection {
+/// The refusal while solves cannot be written down.
+pub fn store_unavailable() -> Rejection {
     Rejection {
         reason: Reason::StoreUnavailable,
         text: "solves cannot be written down at present; nothing new is accepted".to_owned(),

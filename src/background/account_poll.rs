@@ -18,6 +18,8 @@ use crate::record::metrics::{Operation, UpstreamResult};
 use crate::wire::answer::{self, Polled};
 use crate::wire::secret::Secret;
 
+/// An answer about an account is a few dozen bytes.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How often each account is asked about.
 const EVERY: Duration = Duration::from_secs(15);
 
@@ -66,7 +68,9 @@ impl AccountPoll {
             if self.gate.policy().pass_through {
                 continue;
             }
-            let accounts: BTreeMap<Name, Secret> = self.config.load().account_keys.clone();
+            let policy = self.gate.policy();
+            let mut accounts: BTreeMap<Name, Secret> = self.config.load().account_keys.clone();
+            accounts.retain(|name, _| policy.accounts.contains_key(name));
             for (account, key) in accounts {
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -114,7 +118,7 @@ impl AccountPoll {
         let answered = match request.send().await {
             Ok(response) => {
                 let status = response.status().as_u16();
-                response.bytes().await.map(|body| (status, body))
+                read(response).await.map(|body| (status, body))
             }
             Err(error) => Err(error),
         };
@@ -132,7 +136,7 @@ impl AccountPoll {
             let error = error.split(" for url").next().unwrap_or_default();
             tracing::warn!(%account, action, error, "the provider does not answer about an account");
         }
-        answered.ok().filter(|_| label == UpstreamResult::Ok).map(|(_, body)| body.to_vec())
+        answered.ok().filter(|_| label == UpstreamResult::Ok).map(|(_, body)| body)
     }
 
     fn judge(&self, account: &Name, status: u16, body: &[u8]) -> UpstreamResult {
@@ -149,4 +153,16 @@ impl AccountPoll {
             Polled::Pending | Polled::Solved | Polled::Trouble { .. } => UpstreamResult::Ok,
         }
     }
+}
+
+/// Reads an answer up to its bound; what comes after that is left unread.
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while body.len() < ANSWER_BYTES_MAX {
+        match response.chunk().await? {
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => break,
+        }
+    }
+    Ok(body)
 }

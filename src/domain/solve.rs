@@ -65,6 +65,7 @@ pub struct Submission {
 
 /// An admitted solve until it is forgotten.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "facts of their own, each set once")]
 pub struct Solve {
     pub(super) submission: Submission,
     pub(super) price: Money,
@@ -83,6 +84,8 @@ pub struct Solve {
     /// Restored with an answer that may have been delivered, or need not be to be charged.
     pub(super) confirm: Option<Confirm>,
     pub(super) poll: PollMemory,
+    /// The client never learned the id.
+    pub(super) uncollected: bool,
     /// The sidecar has no key to ask with (pass-through).
     pub(super) unwatched: bool,
     /// When the wake queue looks at this solve next; other entries for it are stale.

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::sync::SemaphorePermit;
 
 use super::flush::{Answered, Due};
 use super::poll::{self, Question};
@@ -27,6 +28,8 @@ use crate::wire::route::{self, Endpoint, Route};
 
 /// The largest request body: nine images of a grid fit.
 const BODY_BYTES_MAX: usize = 16 << 20;
+/// A body up to this size needs no room: the number of connections bounds those.
+const SMALL_BODY_BYTES_MAX: u64 = 64 << 10;
 /// Time for a request's body to come in.
 const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Of a body that is too large, this much more is read and thrown away, since clients read no answer
@@ -79,6 +82,10 @@ async fn serve(
         Endpoint::Solve => Operation::Solve,
     };
     let waits = head.headers.contains_key(http::header::EXPECT);
+    let Ok(_room) = tokio::time::timeout(BODY_WAIT, room(proxy, &body)).await else {
+        let hint = request::form_hint(&wire_head, &[]);
+        return (proxy.refuse_unread(operation, Unread::TooSlow, hint), false);
+    };
     let body = match read(body, waits).await {
         Ok(body) => body,
         Err(unread) => {
@@ -103,6 +110,16 @@ async fn serve(
     };
     let allow_origin = call.header_acao();
     (identify_and_answer(proxy, call, peer, &head.headers).await, allow_origin)
+}
+
+/// Waits for room for a body that is large or of unknown length; `None` where it needs none.
+async fn room<'a>(proxy: &'a Proxy, body: &Incoming) -> Option<SemaphorePermit<'a>> {
+    let bytes_max = http_body::Body::size_hint(body).upper().unwrap_or(BODY_BYTES_MAX as u64);
+    if bytes_max <= SMALL_BODY_BYTES_MAX || bytes_max > BODY_BYTES_MAX as u64 {
+        return None;
+    }
+    let kib = u32::try_from(bytes_max / 1024).unwrap_or(u32::MAX);
+    proxy.body_room.acquire_many(kib).await.ok()
 }
 
 /// Why a body was not read whole.
@@ -234,7 +251,7 @@ impl Wanted {
 
 /// Everything but a plain poll is boxed: the future of the hot path stays small.
 async fn act(
-    proxy: &Proxy,
+    proxy: &Arc<Proxy>,
     (call, action): (&Call, Action),
     identity: Identity,
     headers: &HeaderMap,
@@ -244,7 +261,10 @@ async fn act(
     let question = |call| Question { identity, form, call, headers };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
-        Action::Get(Ids::Many(_)) | Action::Get2(_) if pass_through => {
+        Action::Get2(Ids::One(task)) if pass_through => {
+            poll::one(proxy, question(Some(call)), &task).await
+        }
+        Action::Get(Ids::Many(_)) | Action::Get2(Ids::Many(_)) if pass_through => {
             Box::pin(forward(proxy, call, identity, (Operation::Poll, headers))).await
         }
         Action::GetBalance if pass_through => {
@@ -316,10 +336,10 @@ async fn forward(
     let (may_ask, _) = proxy.gate.account_state(&account);
     let pass_through = proxy.gate.policy().pass_through;
     let Ok(key) = proxy.key_to_send(&account) else {
-        return proxy.server_error(operation, call.form());
+        return proxy.server_error(operation, call.form(), identity);
     };
     if !may_ask && !pass_through {
-        return proxy.server_error(operation, call.form());
+        return proxy.server_error(operation, call.form(), identity);
     }
     let upstream = call.upstream(key.as_ref());
     let started = proxy.clock.mono();
@@ -343,7 +363,7 @@ async fn forward(
             let answer = super::reply::answer(call.form(), answered.status, &answered);
             Outgoing::pass_on(operation, &answer).after(took)
         }
-        Ok(_) | Err(_) => proxy.server_error(operation, call.form()).after(took),
+        Ok(_) | Err(_) => proxy.server_error(operation, call.form(), identity).after(took),
     }
 }
 

@@ -13,6 +13,7 @@ mod upstream;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::upstream::Upstream;
@@ -26,6 +27,9 @@ use crate::wire::secret::Secret;
 pub use self::listener::{Limits, serve};
 pub use self::upstream::Target;
 
+/// Large bodies in memory at once, all together: half a gibibyte. Further ones wait for room.
+const BODY_ROOM_KIB: usize = 512 << 10;
+
 /// Everything that serves a request.
 #[derive(Debug)]
 pub struct Proxy {
@@ -34,6 +38,8 @@ pub struct Proxy {
     config: Arc<ArcSwap<Config>>,
     upstream: ArcSwap<Upstream>,
     tasks: TaskTracker,
+    /// Room for large bodies, in KiB.
+    body_room: Semaphore,
 }
 
 impl Proxy {
@@ -46,7 +52,8 @@ impl Proxy {
         tasks: TaskTracker,
     ) -> Self {
         let upstream = ArcSwap::from_pointee(Upstream::new(target, clock));
-        Self { gate, clock, config, upstream, tasks }
+        let body_room = Semaphore::new(BODY_ROOM_KIB);
+        Self { gate, clock, config, upstream, tasks, body_room }
     }
 
     /// Connects to another `target` from here on.
@@ -59,7 +66,7 @@ impl Proxy {
         let Some(key) = self.account_key(&due.account) else {
             return self.gate.poll_dropped(due.solve);
         };
-        let under_way = UnderWay { gate: &self.gate, solve: due.solve, finished: false };
+        let under_way = UnderWay { gate: self.gate.clone(), solve: due.solve, finished: false };
         let outgoing = crate::wire::request::poll(&due.task, &key, due.form);
         let asked =
             poll::ask(self, (&due.account, due.form), outgoing, http::HeaderMap::new()).await;
@@ -70,10 +77,10 @@ impl Proxy {
 
     /// The key to ask the provider with; `None` in pass-through, where the client's own goes on.
     fn key_to_send(&self, account: &Name) -> Result<Option<Secret>, NoKey> {
-        match self.account_key(account) {
-            None if !self.gate.policy().pass_through => Err(NoKey),
-            key => Ok(key),
+        if self.gate.policy().pass_through {
+            return Ok(None);
         }
+        self.account_key(account).map(Some).ok_or(NoKey)
     }
 
     fn account_key(&self, account: &Name) -> Option<Secret> {
@@ -87,13 +94,13 @@ impl Proxy {
 struct NoKey;
 
 /// A poll under way: unless it is finished, the engine is told that it came to no end.
-struct UnderWay<'a> {
-    gate: &'a Gate,
+struct UnderWay {
+    gate: Arc<Gate>,
     solve: crate::domain::ids::SolveId,
     finished: bool,
 }
 
-impl UnderWay<'_> {
+impl UnderWay {
     fn finish(
         mut self,
         asker: Asker,
@@ -104,7 +111,7 @@ impl UnderWay<'_> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
         if !self.finished {
             self.gate.poll_dropped(self.solve);

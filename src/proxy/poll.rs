@@ -20,6 +20,10 @@ use crate::wire::answer::{self, Polled};
 use crate::wire::refuse;
 use crate::wire::request::{self, Call};
 
+/// A client is answered after this long whatever the provider does: some give up at 5 s, and lose what
+/// they paid for.
+const POLL_PATIENCE: Duration = Duration::from_secs(4);
+
 /// The provider's answer to a poll, classified.
 pub(super) struct Asked {
     pub(super) result: PollResult,
@@ -39,7 +43,7 @@ pub(super) struct Question<'a> {
 }
 
 /// Answers a poll for one task.
-pub(super) async fn one(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
+pub(super) async fn one(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> Outgoing {
     let Question { identity, form, .. } = question;
     let (decision, pending) = proxy.gate.poll(identity, task, form);
     let own = |reply| Outgoing::own(Operation::Poll, reply);
@@ -60,7 +64,7 @@ pub(super) async fn one(proxy: &Proxy, question: Question<'_>, task: &TaskId) ->
 }
 
 /// Answers `ids=1,2,3`: each task on its own, the answers joined by `|` in the order asked.
-pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
+pub(super) async fn many(proxy: &Arc<Proxy>, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
     let answers =
         futures_util::future::join_all(tasks.iter().map(|task| one(proxy, question, task))).await;
     let mut joined = Vec::new();
@@ -70,8 +74,11 @@ pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]
         if place > 0 {
             joined.push(b'|');
         }
-        let text = answer::answer_text(&answered.body).unwrap_or_else(|| "CAPCHA_NOT_READY".into());
-        joined.extend_from_slice(text.as_bytes());
+        // An answer of a shape of its own (GeeTest) goes in whole.
+        match answer::answer_text(&answered.body) {
+            Some(text) => joined.extend_from_slice(text.as_bytes()),
+            None => joined.extend_from_slice(&answered.body),
+        }
         receipts.extend(answered.receipts);
         upstream = upstream.max(answered.upstream);
     }
@@ -83,7 +90,11 @@ pub(super) async fn many(proxy: &Proxy, question: Question<'_>, tasks: &[TaskId]
 }
 
 /// Answers `get2`: the answer of `get` and what it cost the asker.
-pub(super) async fn with_price(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
+pub(super) async fn with_price(
+    proxy: &Arc<Proxy>,
+    question: Question<'_>,
+    task: &TaskId,
+) -> Outgoing {
     let mut outgoing = one(proxy, question, task).await;
     if let Some(price) = proxy.gate.price(question.identity, task) {
         outgoing.body = answer::add_price(&outgoing.body, price);
@@ -92,19 +103,31 @@ pub(super) async fn with_price(proxy: &Proxy, question: Question<'_>, task: &Tas
 }
 
 async fn forward(
-    proxy: &Proxy,
+    proxy: &Arc<Proxy>,
     question: Question<'_>,
     task: &TaskId,
     (solve, account): (SolveId, &Name),
 ) -> Outgoing {
     let form = question.form;
-    let under_way = UnderWay { gate: &proxy.gate, solve, finished: false };
+    let under_way = UnderWay { gate: proxy.gate.clone(), solve, finished: false };
     // Dropping `under_way` says that the poll came to no end.
     let Ok(outgoing) = words(proxy, question, task, account) else {
         return Outgoing::own(Operation::Poll, refuse::not_ready(form));
     };
-    let asked =
-        ask(proxy, (account, form), outgoing, super::source::forwarded(question.headers)).await;
+    let headers = super::source::forwarded(question.headers);
+    let mut asking = Box::pin({
+        let (proxy, account) = (proxy.clone(), account.clone());
+        async move { ask(&proxy, (&account, form), outgoing, headers).await }
+    });
+    let Ok(asked) = tokio::time::timeout(POLL_PATIENCE, &mut asking).await else {
+        proxy.tasks.spawn(async move {
+            // Nobody waits any more; the answer is kept for the next poll.
+            let asked = asking.await;
+            let (_, pending) = under_way.finish(Asker::Watcher, asked.result);
+            drop(pending);
+        });
+        return Outgoing::own(Operation::Poll, refuse::not_ready(form)).after(POLL_PATIENCE);
+    };
     let (to_client, pending) = under_way.finish(Asker::Client, asked.result);
     let reply = match (to_client, &asked.answer) {
         (AnswerTo::PassOn { offered: true }, Some(answer)) => {
@@ -138,11 +161,11 @@ async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outg
     let timeout = proxy.config.load().upstream.poll_timeout;
     let headers = super::source::forwarded(question.headers);
     match proxy.upstream.load().send("res.php", outgoing, headers, (Kind::Poll, timeout)).await {
-        Ok(answered) => Outgoing::pass_on(
+        Ok(answered) if answered.status < 500 => Outgoing::pass_on(
             Operation::Poll,
             &reply::answer(question.form, answered.status, &answered),
         ),
-        Err(_) => Outgoing::own(Operation::Poll, refuse::not_ready(question.form)),
+        Ok(_) | Err(_) => Outgoing::own(Operation::Poll, refuse::not_ready(question.form)),
     }
 }
 
@@ -213,6 +236,9 @@ fn classify(
             (PollResult::Trouble, None, UpstreamResult::ApiError)
         }
         Polled::Trouble { code, .. } if code.starts_with("ERROR") => {
+            (PollResult::Trouble, None, UpstreamResult::ApiError)
+        }
+        Polled::Trouble { .. } if answered.status / 100 == 4 => {
             (PollResult::Trouble, None, UpstreamResult::ApiError)
         }
         Polled::Trouble { .. } => (PollResult::Trouble, None, UpstreamResult::HttpError),

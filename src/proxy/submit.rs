@@ -2,6 +2,7 @@
 //! outlives its client, so forwarding runs on a task of its own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,7 +17,7 @@ use crate::domain::ids::{SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::{Form, Identity, Submission};
-use crate::gate::{Bound, Gate};
+use crate::gate::{Bound, Gate, store_unavailable};
 use crate::record::metrics::{Operation, UpstreamResult};
 use crate::wire::answer::{self, Polled, Submitted};
 use crate::wire::refuse;
@@ -48,7 +49,15 @@ pub(super) async fn submit(
     };
     let solve = admitted.solve;
     let (answer, answered) = oneshot::channel();
-    let forwarding = Forwarding { proxy: proxy.clone(), call, identity, admitted, operation };
+    let heard = Arc::new(AtomicBool::new(false));
+    let forwarding = Forwarding {
+        proxy: proxy.clone(),
+        call,
+        identity,
+        admitted,
+        operation,
+        heard: heard.clone(),
+    };
     proxy.tasks.spawn(async move {
         // The client may be gone; then the answer is dropped, and with it the receipt of a delivery.
         let _ = answer.send(forwarding.run(headers).await);
@@ -59,11 +68,19 @@ pub(super) async fn submit(
     };
     match tokio::time::timeout(patience, answered).await {
         Ok(Ok(outgoing)) => outgoing,
-        Ok(Err(_)) => proxy.server_error(operation, form),
+        Ok(Err(_)) => proxy.server_error(operation, form, identity),
+        // The provider took it and the record is slow: no fault of the provider's.
+        Err(_) if heard.load(Ordering::Acquire) => {
+            proxy.gate.not_collected(solve);
+            proxy.gate.rejected(identity, Reason::StoreUnavailable);
+            let rejections = proxy.gate.rejection_form(identity);
+            let rejection = store_unavailable();
+            Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
+        }
         Err(_) => {
             proxy.gate.answered_without_provider(solve);
             proxy.gate.observe_upstream(false);
-            proxy.server_error(operation, form).after(patience)
+            proxy.server_error(operation, form, identity).after(patience)
         }
     }
 }
@@ -75,6 +92,8 @@ struct Forwarding {
     identity: Identity,
     admitted: Admitted,
     operation: Operation,
+    /// The provider took the solve.
+    heard: Arc<AtomicBool>,
 }
 
 /// An admitted solve whose end is not known yet: when it is dropped (a panic), slot and hold go free.
@@ -109,7 +128,7 @@ impl Forwarding {
             Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
         let Ok(key) = self.proxy.key_to_send(&self.admitted.account) else {
             unsettled.failed(Outcome::AccountError, "NO_ACCOUNT_KEY");
-            return self.proxy.server_error(self.operation, self.call.form());
+            return self.server_error();
         };
         let outgoing = self.call.upstream(key.as_ref());
         let (script, timeout) = match self.call.endpoint() {
@@ -147,26 +166,24 @@ impl Forwarding {
             }
             Submitted::Broken { what } => {
                 tracing::warn!(account = %self.admitted.account, what, "the provider's answer to a submission is unreadable");
-                self.proxy.gate.observe_upstream(false);
+                self.proxy.gate.observe_upstream(answered.status / 100 == 4);
                 unsettled.failed(Outcome::ProviderError, "MALFORMED");
-                (
-                    self.proxy.server_error(self.operation, self.call.form()),
-                    UpstreamResult::HttpError,
-                )
+                (self.server_error(), UpstreamResult::HttpError)
             }
         }
     }
 
     async fn bind(&self, answered: &Answered, task: &TaskId, unsettled: Unsettled<'_>) -> Outgoing {
         self.proxy.gate.observe_upstream(true);
+        self.heard.store(true, Ordering::Release);
         unsettled.bound();
         match self.proxy.gate.bind(self.admitted.solve, task).await {
             Bound::Durable => self.pass_on(answered),
             Bound::Duplicate => {
                 tracing::error!(account = %self.admitted.account, "the provider gave a task id that it gave before");
-                self.proxy.server_error(self.operation, self.call.form())
+                self.server_error()
             }
-            Bound::Unrecorded => self.proxy.server_error(self.operation, self.call.form()),
+            Bound::Unrecorded => self.server_error(),
         }
     }
 
@@ -200,7 +217,7 @@ impl Forwarding {
             Polled::Pending | Polled::Trouble { .. } => {
                 self.proxy.gate.observe_upstream(false);
                 unsettled.failed(Outcome::ProviderError, "MALFORMED");
-                (self.proxy.server_error(self.operation, form), UpstreamResult::HttpError)
+                (self.server_error(), UpstreamResult::HttpError)
             }
         }
     }
@@ -238,7 +255,7 @@ impl Forwarding {
         }
         match code {
             // A web server's page, which no client can read.
-            "HTTP_429" => self.proxy.server_error(self.operation, self.call.form()),
+            "HTTP_429" => self.server_error(),
             "HTTP_413" => self.too_large(),
             _ => self.pass_on(answered),
         }
@@ -269,7 +286,11 @@ impl Forwarding {
             (UpstreamError::Broken, _) => unsettled.failed(Outcome::ProviderError, "BROKEN_OFF"),
             (UpstreamError::Timeout, _) => unsettled.failed(Outcome::ProviderError, "TIMEOUT"),
         }
-        self.proxy.server_error(self.operation, form)
+        self.server_error()
+    }
+
+    fn server_error(&self) -> Outgoing {
+        self.proxy.server_error(self.operation, self.call.form(), self.identity)
     }
 
     fn pass_on(&self, answered: &Answered) -> Outgoing {
@@ -280,14 +301,19 @@ impl Forwarding {
 
 impl Proxy {
     /// The provider failed a submission: the code that clients know to try again after.
-    pub(super) fn server_error(&self, operation: Operation, form: Form) -> Outgoing {
+    pub(super) fn server_error(
+        &self,
+        operation: Operation,
+        form: Form,
+        identity: Identity,
+    ) -> Outgoing {
         let rejection = Rejection {
             reason: Reason::UpstreamUnavailable,
             text: "the provider did not take the solve; try again in a few seconds".to_owned(),
             retry_after: Some(Duration::from_secs(5)),
             verdict: None,
         };
-        let rejections = self.config.load().defaults.rejections;
+        let rejections = self.gate.rejection_form(identity);
         Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
     }
 }

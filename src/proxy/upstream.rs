@@ -24,6 +24,8 @@ use crate::wire::request::Upstream as Outgoing;
 
 /// A larger answer than any provider's: token, user agent and cookies stay far below.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Time for a connection to become free again after its answer.
+const FREE_WAIT: Duration = Duration::from_millis(5);
 /// Connections kept open while idle.
 const IDLE_MAX: usize = 128;
 /// A poll may use a connection that idled this long; the provider's side may be about to close it.
@@ -156,8 +158,11 @@ impl Upstream {
         let Ok(body) = Limited::new(body, ANSWER_BYTES_MAX).collect().await else {
             return Err(UpstreamError::Broken);
         };
-        // The driver frees the connection just after the body's end; waiting a moment keeps it.
-        if sender.is_ready() || sender.ready().await.is_ok() {
+        // The driver frees the connection just after the body's end; waiting a moment keeps it. A
+        // provider that answered before it read the whole request never frees it.
+        let is_free = sender.is_ready()
+            || matches!(tokio::time::timeout(FREE_WAIT, sender.ready()).await, Ok(Ok(())));
+        if is_free {
             self.give_back(sender);
         }
         Ok(Answered { status: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })

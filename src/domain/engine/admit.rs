@@ -241,6 +241,7 @@ impl Engine {
                     answer: None,
                     proxy_trouble: None,
                 },
+                uncollected: false,
                 unwatched: self.policy.pass_through,
                 wake_at: Mono(u64::MAX),
                 forget_at,

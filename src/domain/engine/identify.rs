@@ -8,6 +8,9 @@ use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::Identity;
 use crate::domain::time::Now;
 
+/// One sentence for every way to be unknown: who asks learns no tenant's name by it.
+const NO_SUCH_KEY: &str = "no such key; check it with whoever runs Solvegate";
+
 /// What a request shows of its sender.
 #[derive(Debug, Clone, Copy)]
 pub struct Credential<'a> {
@@ -79,22 +82,20 @@ impl Engine {
         let prefixed = match prefix {
             Some(name) => match self.tenant_places.get(name) {
                 Some(place) => Some(*place),
-                None => return Err(refuse(Reason::UnknownKey, "no such tenant in the path")),
+                None => return Err(refuse(Reason::UnknownKey, NO_SUCH_KEY)),
             },
             None => None,
         };
         if let Some(place) = self.keys.get(&hash) {
             if prefixed.is_some_and(|tenant| tenant != place.tenant) {
-                return Err(refuse(Reason::UnknownKey, "the key is not of the tenant in the path"));
+                return Err(refuse(Reason::UnknownKey, NO_SUCH_KEY));
             }
             return Ok(*place);
         }
         let by_account_key = prefixed.filter(|tenant| self.keeps_account_key(*tenant, hash));
         match by_account_key {
             Some(tenant) => Ok(KeyPlace { tenant, key: ACCOUNT_KEY_PLACE, revoked: false }),
-            None => {
-                Err(refuse(Reason::UnknownKey, "no such key; check it with whoever runs Solvegate"))
-            }
+            None => Err(refuse(Reason::UnknownKey, NO_SUCH_KEY)),
         }
     }
 

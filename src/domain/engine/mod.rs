@@ -35,7 +35,7 @@ pub use admit::{Admitted, Decision};
 pub use identify::Credential;
 pub use poll::{AnswerTo, Asker, PollDecision, PollResult};
 pub use reconfigure::CreditResult;
-pub use settle::BindResult;
+pub use settle::{BindResult, SYNC_TASK};
 pub use snapshot::{AccountView, Snapshot, TenantView};
 pub use wake::Due;
 

@@ -4,7 +4,7 @@ use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Engine, place_index};
+use super::{Engine, SYNC_TASK, place_index};
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::solve::{Answer, Form, Identity, MoneyState, Solve};
@@ -104,6 +104,11 @@ impl Engine {
         let unknown = if pass_through { PollDecision::Untracked } else { PollDecision::WrongId };
         let Some(solve_id) = self.owns(identity, task) else { return unknown };
         let Some(solve) = self.solves.get_mut(&solve_id) else { return unknown };
+        if is_nobodys(solve) {
+            return unknown;
+        }
+        // Whoever asks has the id after all.
+        solve.uncollected = false;
         if pass_through
             && *solve.submission.holder.get_or_insert(identity.holder) != identity.holder
         {
@@ -266,6 +271,11 @@ impl Engine {
         let account = account.name.clone();
         Some(super::Due { solve: solve_id, account, task, form: solve.submission.form })
     }
+}
+
+/// An id of the sidecar's own, which no client was given; nothing is to be had by guessing it.
+fn is_nobodys(solve: &Solve) -> bool {
+    solve.task.as_ref().is_some_and(|task| task.as_str().starts_with(SYNC_TASK))
 }
 
 /// How long after its binding the watcher first looks at a solve.

@@ -13,6 +13,7 @@ use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, Name};
 use crate::domain::journal::{CreditKind, CreditRecord, Restored, TaskRecord, TaskState, Write};
 use crate::domain::money::Money;
+use crate::domain::outcome::Outcome;
 use crate::domain::policy::{
     AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, PriceList, Priority,
     RejectionForm, TenantPolicy, Threads,
@@ -249,6 +250,7 @@ impl Engine {
                 answer: None,
                 proxy_trouble: None,
             },
+            uncollected: task.verdict == Some(Outcome::ProviderError),
             unwatched: self.policy.pass_through,
             wake_at: Mono(u64::MAX),
             forget_at: (forget_from + forget_after).max(now.mono + CONFIRM_AFTER * 2),

@@ -15,6 +15,9 @@ use crate::domain::time::{Mono, Now};
 /// How long a settled solve is remembered, so that its owner may fetch the answer again.
 const REMEMBER_FOR: Duration = Duration::from_mins(10);
 
+/// What the task id of a synchronous solve starts with, since the provider gives it none.
+pub const SYNC_TASK: &str = "sync-";
+
 /// What became of the provider's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BindResult {
@@ -58,7 +61,15 @@ impl Engine {
     /// The client was answered before the provider: a bad event, while slot and hold stay until the
     /// provider's word is known.
     pub fn answered_without_provider(&mut self, solve_id: SolveId, now: Now) {
+        self.not_collected(solve_id);
         self.verdict(solve_id, Outcome::ProviderError, Some("SUBMIT_TIMEOUT"), now);
+    }
+
+    /// The client has no id to ask with; an answer costs it nothing and is waited for by nobody.
+    pub fn not_collected(&mut self, solve_id: SolveId) {
+        if let Some(solve) = self.solves.get_mut(&solve_id) {
+            solve.uncollected = true;
+        }
     }
 
     /// Notes the first outcome of a solve; a later one changes nothing.
@@ -93,15 +104,19 @@ impl Engine {
         }
         solve.money = MoneyState::Ready;
         solve.unseen = true;
+        let uncollected = solve.uncollected;
         if late {
             self.outbox.push(Write::Ready(solve_id));
         }
         let (pingback, price, identity) =
             (solve.submission.pingback, solve.price, solve.submission.identity);
+        let charge_solved = self.tenant(identity).policy.charge == Charge::Solved;
         if pingback {
             self.settle(solve_id, Some(price), true, now);
-        } else if !by_client && self.tenant(identity).policy.charge == Charge::Solved {
+        } else if !by_client && charge_solved {
             self.settle(solve_id, Some(price), false, now);
+        } else if !by_client && uncollected {
+            self.forget_soon(solve_id, now);
         }
     }
 
@@ -148,11 +163,22 @@ impl Engine {
         }
         let (price, identity) = (solve.price, solve.submission.identity);
         let unconfirmed = solve.confirm.is_some();
+        let is_sync = solve.task.as_ref().is_some_and(|task| task.as_str().starts_with(SYNC_TASK));
         if self.tenant(identity).policy.charge == Charge::Solved {
             self.settle(solve_id, Some(price), false, now);
+        } else if is_sync {
+            self.forget_soon(solve_id, now);
         } else if !unconfirmed {
             self.outbox.push(Write::Offer(solve_id, false));
         }
+    }
+
+    /// Nobody has an id to fetch the answer with: the next look forgets it, and voids its hold.
+    fn forget_soon(&mut self, solve_id: SolveId, now: Now) {
+        if let Some(solve) = self.solves.get_mut(&solve_id) {
+            solve.forget_at = now.mono;
+        }
+        self.schedule(solve_id);
     }
 
     /// Ends the money of a solve, once.

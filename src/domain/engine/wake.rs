@@ -10,6 +10,8 @@ use crate::domain::policy::{Charge, TenantPolicy};
 use crate::domain::solve::{Confirm, Form, MoneyState, Solve};
 use crate::domain::time::{Mono, Now};
 
+/// How soon a poll of the watcher is tried again for which there was no room.
+const NO_ROOM: Duration = Duration::from_millis(500);
 /// How often a change of an error budget's status is looked for.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How long after a restart an answer that was on its way is taken for delivered.
@@ -42,22 +44,20 @@ impl Engine {
         let mut due = Vec::new();
         // Each entry once, so that nothing due again at once can keep the caller here.
         for _ in 0..self.wakes.len() {
-            if due.len() >= polls_max {
-                break;
-            }
             let Some(Reverse((at, solve_id))) = self.wakes.peek().copied() else { break };
             if at > now.mono {
                 break;
             }
             self.wakes.pop();
             if self.solves.get(&solve_id).is_some_and(|solve| solve.wake_at == at) {
-                due.extend(self.wake(solve_id, now));
+                due.extend(self.wake(solve_id, due.len() < polls_max, now));
             }
         }
         due
     }
 
-    fn wake(&mut self, solve_id: SolveId, now: Now) -> Option<Due> {
+    /// `may_poll`: there is room for another poll; without, the solve is looked at again soon.
+    fn wake(&mut self, solve_id: SolveId, may_poll: bool, now: Now) -> Option<Due> {
         let solve = self.solves.get_mut(&solve_id)?;
         solve.wake_at = Mono(u64::MAX);
         self.time_out(solve_id, now);
@@ -68,11 +68,14 @@ impl Engine {
         }
         let solve = self.solves.get(&solve_id)?;
         let watched = super::poll::is_watched(solve, self.charges_solved(solve_id));
-        let due = if watched && now.mono >= solve.poll.watch_at {
-            self.watch(solve_id, now)
-        } else {
-            None
-        };
+        let mut due = None;
+        if watched && now.mono >= solve.poll.watch_at {
+            if may_poll {
+                due = self.watch(solve_id, now);
+            } else if let Some(solve) = self.solves.get_mut(&solve_id) {
+                solve.poll.watch_at = now.mono + NO_ROOM;
+            }
+        }
         self.schedule(solve_id);
         due
     }

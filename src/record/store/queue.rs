@@ -16,6 +16,9 @@ use crate::domain::time::Mono;
 /// How many writes may wait before [`Store::is_accepting`](super::Store::is_accepting) says no.
 const PENDING_MAX: usize = 100_000;
 
+/// A write that waits longer than this says that the disk hangs, although nothing failed.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
+
 /// How many writes go into one transaction: a few milliseconds of work.
 const GROUP_MAX: usize = 512;
 
@@ -138,15 +141,10 @@ impl Shared {
     pub(super) fn health(&self) -> Health {
         let now = (self.clock)();
         let queue = self.queue.lock();
-        let oldest = if queue.in_flight.is_empty() {
-            queue.waiting.front().map(|item| item.sent_at)
-        } else {
-            Some(queue.in_flight_since)
-        };
         Health {
             failing: queue.failing.clone(),
             pending: queue.pending(),
-            oldest_pending: oldest.map(|sent_at| now.since(sent_at)),
+            oldest_pending: queue.oldest_pending(now),
             commits: queue.commits,
             failures: queue.failures,
             conflicts: queue.conflicts,
@@ -155,8 +153,12 @@ impl Shared {
     }
 
     pub(super) fn is_accepting(&self) -> bool {
+        let now = (self.clock)();
         let queue = self.queue.lock();
-        queue.failing.is_none() && queue.phase == Phase::Open && queue.pending() <= PENDING_MAX
+        queue.failing.is_none()
+            && queue.phase == Phase::Open
+            && queue.pending() <= PENDING_MAX
+            && queue.oldest_pending(now).is_none_or(|age| age <= STALLED_AFTER)
     }
 
     /// What opening the file found: conflicts while spill files were applied, and its size.
@@ -275,6 +277,15 @@ impl Drop for Shared {
 impl Queue {
     fn pending(&self) -> usize {
         self.waiting.len() + self.in_flight.len()
+    }
+
+    fn oldest_pending(&self, now: Mono) -> Option<Duration> {
+        let sent_at = if self.in_flight.is_empty() {
+            self.waiting.front().map(|item| item.sent_at)
+        } else {
+            Some(self.in_flight_since)
+        };
+        sent_at.map(|sent_at| now.since(sent_at))
     }
 
     fn has_nothing_to_do(&self) -> bool {

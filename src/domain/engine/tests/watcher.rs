@@ -80,9 +80,51 @@ fn it_makes_no_more_polls_at_once_than_it_may() {
     for n in 0..10 {
         open(&mut engine, &format!("t{n}"), START);
     }
-    let now = START + secs(30);
-    let due: Vec<_> = (0..4).map(|_| engine.expire(3, now).len()).collect();
+    let rounds = (0..4).map(|round| START + secs(30) + Duration::from_millis(500) * round);
+    let due: Vec<_> = rounds.map(|now| engine.expire(3, now).len()).collect();
     assert_eq!(due, [3, 3, 3, 1]);
+}
+
+#[test]
+fn deadlines_and_forgetting_do_not_wait_for_room_for_polls() {
+    let mut engine = engine(|_| ());
+    open(&mut engine, "t1", START);
+
+    assert!(engine.expire(0, START + DEADLINE).is_empty());
+    assert_eq!(engine.snapshot(START).tenants[0].in_flight, 0);
+    engine.expire(0, START + FORGET);
+
+    assert_eq!(engine.snapshot(START).remembered, 0);
+}
+
+#[test]
+fn an_answer_that_nobody_has_an_id_for_holds_no_money() {
+    let mut engine = engine(|_| ());
+    let solve = admit(&mut engine, PROD, START);
+    engine.answered_without_provider(solve, START + secs(4));
+    bind(&mut engine, solve, "t1", START + secs(8));
+
+    assert_eq!(watch(&mut engine, &solved(), START + secs(20)), 1);
+    engine.expire(0, START + secs(21));
+
+    assert_eq!(held(&mut engine, START), Money::ZERO);
+    assert!(engine.holds_add_up());
+    assert_eq!(poll(&mut engine, PROD, "t1", START + secs(21)), PollDecision::WrongId, "guessed");
+}
+
+#[test]
+fn a_synchronous_answer_that_was_not_delivered_holds_no_money() {
+    let mut engine = engine(|_| ());
+    let solve = open(&mut engine, "sync-0", START);
+    let told = engine.polled(solve, Asker::Client, solved(), START);
+    assert_eq!(told, OFFERED);
+
+    engine.undelivered(solve, START);
+    assert_eq!(poll(&mut engine, PROD, "sync-0", START), PollDecision::WrongId, "guessed");
+    engine.expire(0, START + secs(1));
+
+    assert_eq!(held(&mut engine, START), Money::ZERO);
+    assert!(engine.holds_add_up());
 }
 
 #[test]
