@@ -12,6 +12,8 @@ mod support;
 
 mod admission;
 mod bad_input;
+mod contract;
+mod error_budget;
 mod faults;
 mod fidelity;
 mod reload;
