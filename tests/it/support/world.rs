@@ -206,7 +206,14 @@ impl World {
         self.folder.path().join("state")
     }
 
+    /// Reads what is written down once all that memory knows is.
     fn reader(&self) -> Reader {
+        let started = std::time::Instant::now();
+        let is_behind = |app: &App| app.gate().store_figures().pending > 0;
+        while self.app.as_ref().is_some_and(is_behind) {
+            assert!(started.elapsed() < Duration::from_secs(10), "the record lags behind");
+            std::thread::yield_now();
+        }
         Reader::open(&self.state().join("solvegate.db")).unwrap()
     }
 
