@@ -8,6 +8,7 @@ mod demo;
 mod run;
 mod simulate_provider;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -100,5 +101,11 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    let wanted = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|count| count.parse().ok());
+    let workers = wanted.or_else(|| std::thread::available_parallelism().ok().map(NonZero::get));
+    match workers {
+        // One worker needs no work stealing, and serves a request for less without it.
+        Some(1) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+    }
 }
