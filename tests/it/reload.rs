@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::client::{get, poll, submission};
-use crate::support::{ACME, BATCH, Client, Setup, TOKEN, World, ZEN, until};
+use crate::support::{ACCOUNT, ACME, BATCH, Client, Setup, TOKEN, World, ZEN, until};
 
 const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
 
@@ -141,5 +141,36 @@ async fn the_admin_port_asks_for_its_token_and_the_data_port_knows_no_metrics() 
     }
     assert_eq!(world.get(&submission(TOKEN, "")).await.reason(), "unknown_key");
     assert_eq!(world.admin(&with(&get(&submission(ACME, "")), TOKEN)).await.status, 404);
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_lost_its_tenants_forwards_nobodys_key() {
+    let mut world = World::start(Setup::default()).await;
+    world.setup.tenants = "";
+    world.write_config();
+    let since = world.control().last_logged();
+
+    let refused = world.admin(RELOAD).await;
+
+    assert_eq!(refused.status, 422);
+    assert!(refused.text().contains("names no tenants any more"), "{}", refused.text());
+    world.submit(ACME, "never").await;
+    let received = world.traffic(since);
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].field("key").as_deref(), Some(ACCOUNT), "a tenant's key went out");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_named_default_lends_its_key_to_nobody() {
+    let rest = format!("accounts: {{ default: {{ key: {ACCOUNT} }} }}");
+    let world = World::start(Setup { tenants: "", rest, ..Setup::default() }).await;
+
+    world.get(&submission(ZEN, "never")).await;
+
+    let received = world.traffic(0);
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].field("key").as_deref(), Some(ZEN), "the real key was lent");
     world.close(0).await;
 }
