@@ -110,3 +110,25 @@ async fn polls_during_trouble_are_not_ready_until_the_deadline_and_unsolvable_af
     assert_eq!(world.tenant("acme").spent.micros(), 0);
     world.close(0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_hangs_is_answered_before_clients_give_up_and_its_answer_is_kept() {
+    let upstream = "poll_spacing: 0s, poll_timeout: 10s";
+    let world = World::start(Setup { upstream, ..Setup::default() }).await;
+    let id = world.submit(ACME, "answer=a").await;
+    let delay = Fault::Delay(Duration::from_secs(5));
+    world.control().add_faults([FaultRule::new(Operation::Poll, delay).times(1)]);
+
+    let answer = world.poll(ACME, &id).await;
+
+    assert_eq!(
+        answer.text(),
+        "CAPCHA_NOT_READY",
+        "a client that gives up at 5 s is answered first"
+    );
+    until("the answer came in", || world.tenant("acme").in_flight == 0).await;
+    assert_eq!(world.poll(ACME, &id).await.text(), "OK|a");
+    assert_eq!(world.received(Operation::Poll).len(), 1, "the second is answered from memory");
+    world.settled().await;
+    world.close(1).await;
+}

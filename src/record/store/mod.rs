@@ -157,7 +157,7 @@ impl Store {
         self.shared.health()
     }
 
-    /// Whether new paid work may be admitted: nothing fails, and not too much waits.
+    /// Whether new paid work may be admitted: nothing fails, nothing waits for long, and not too much does.
     pub fn is_accepting(&self) -> bool {
         self.shared.is_accepting()
     }
