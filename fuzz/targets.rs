@@ -1,15 +1,28 @@
 //! What the fuzz targets assert; replayed on stable by `tests/fuzz_corpus.rs`.
 //!
-//! A request is three lines and a body: method, path with query, content type, then anything.
+//! A request is three lines and a body: method, path with query, content type, then anything. A config is
+//! its text. A record is a list of changed bytes and the text of a spill file.
 
 #![allow(dead_code, reason = "each target uses one of these")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
+use jiff::civil::{Date, date};
+use solvegate::config;
+use solvegate::domain::captcha_type::CaptchaType;
+use solvegate::domain::ids::{SolveId, TaskId};
+use solvegate::domain::journal::{
+    CreditKind, CreditRecord, SettleRecord, SolveRecord, TaskRecord, TaskState, Write,
+};
 use solvegate::domain::money::Money;
-use solvegate::domain::outcome::Outcome;
+use solvegate::domain::outcome::{Outcome, SliEvent};
+use solvegate::domain::time::{Mono, Wall};
+use solvegate::record::store::{Durability, OpenError, Reader, Store, StoreOptions, verify};
 use solvegate::wire::answer::{self, Polled, Submitted};
 use solvegate::wire::request::{Call, Head, form_hint, parse};
 use solvegate::wire::route::route;
@@ -186,4 +199,150 @@ fn is_a_code(code: &str) {
 
 fn memchr_text(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Checking any text ends, without a panic; every fault has a place in the file, and what is accepted can
+/// be printed and read again, but for secrets, to the same effect.
+pub(crate) fn config_parse(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let env = |name: &str| (name == "NAME").then(|| "value0value1value2value3value4va".to_owned());
+    let read = |text: &str| config::parse("solvegate.yaml", text, Path::new("/nowhere"), &env);
+    match read(text) {
+        Err(faults) => {
+            assert!(!faults.list().is_empty());
+            let lines = text.split('\n').count() + 1;
+            for fault in faults.list() {
+                assert!(fault.line.is_none_or(|line| (1..=lines).contains(&line)), "{fault}");
+                assert!(!fault.text.is_empty());
+            }
+        }
+        Ok(accepted) => {
+            let printed = config::effective(&accepted);
+            assert!(!printed.contains("value0value1value2value3value4va"), "a secret is printed");
+            if let Ok(again) = read(&printed) {
+                assert_eq!(printed, config::effective(&again));
+            }
+        }
+    }
+}
+
+const TODAY: Date = date(2026, 5, 17);
+const NOON: i64 = 1_779_019_200_000;
+
+fn record_options(folder: &Path) -> StoreOptions {
+    StoreOptions {
+        path: folder.join("solvegate.db"),
+        durability: Durability::Process,
+        clock: Arc::new(|| Mono(0)),
+    }
+}
+
+/// A record with a row of each kind in each table that a start reads.
+static RECORD: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = record_options(folder.path());
+    let (store, _) = Store::open(&options, TODAY, "UTC").expect("a new record");
+    store.send(Write::Credit(CreditRecord {
+        cause: "opening:acme".to_owned(),
+        kind: CreditKind::Opening,
+        tenant: "acme".into(),
+        key_id: None,
+        amount: Money::from_micros(10_000_000),
+        at: Wall(NOON),
+        note: String::new(),
+    }));
+    for solve in 0..40 {
+        let task = TaskRecord {
+            solve: SolveId(solve),
+            account: "main".into(),
+            task_id: TaskId::new(&format!("7{solve:09}")).expect("an id"),
+            tenant: "acme".into(),
+            key_id: "prod".into(),
+            captcha_type: CaptchaType::ALL[usize::try_from(solve).expect("small") % 5],
+            price: Money::from_micros(3_000),
+            submitted_at: Wall(NOON),
+            source_ip: Some([192, 0, 2, 7].into()),
+            page: Some("example.com".to_owned()),
+            pingback: false,
+            state: TaskState::Open,
+            verdict: None,
+        };
+        store.send(Write::Bind(task.clone()));
+        if solve % 2 == 0 {
+            continue;
+        }
+        store.send(Write::Verdict(SolveRecord {
+            solve: task.solve,
+            account: task.account.clone(),
+            task_id: Some(task.task_id.clone()),
+            tenant: task.tenant.clone(),
+            key_id: task.key_id.clone(),
+            captcha_type: task.captcha_type,
+            outcome: Outcome::Solved,
+            error_code: None,
+            duration: Duration::from_secs(9),
+            price: task.price,
+            submitted_at: task.submitted_at,
+            ended_at: Wall(NOON + 9_000),
+            source_ip: task.source_ip,
+            page: task.page.clone(),
+            success_event: Some(SliEvent::Good),
+            latency_event: None,
+        }));
+        store.send(Write::Settle(SettleRecord {
+            solve: task.solve,
+            account: task.account,
+            task_id: task.task_id,
+            tenant: task.tenant,
+            key_id: task.key_id,
+            captcha_type: task.captcha_type,
+            charged: Some(task.price),
+            delivered: true,
+            at: Wall(NOON + 9_000),
+            day: TODAY,
+            thread_time: Duration::from_secs(9),
+        }));
+    }
+    store.close(Duration::from_secs(60)).expect("closed");
+    drop(store);
+    std::fs::read(&options.path).expect("one file")
+});
+
+/// Opening a damaged record, or one beside a damaged spill file, ends without a panic: it is opened, or
+/// refused with a reason and left as it was.
+pub(crate) fn store_open(input: &[u8]) {
+    let Some((count, mut rest)) = input.split_first() else { return };
+    let mut bytes = RECORD.clone();
+    for _ in 0..*count {
+        let Some((change, left)) = rest.split_at_checked(4) else { break };
+        let place =
+            usize::from(change[0]) << 16 | usize::from(change[1]) << 8 | usize::from(change[2]);
+        let length = bytes.len();
+        bytes[place % length] = change[3];
+        rest = left;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = record_options(folder.path());
+    std::fs::write(&options.path, &bytes).expect("written");
+    if !rest.is_empty() {
+        std::fs::write(folder.path().join("solvegate.db.unflushed-1.jsonl"), rest)
+            .expect("written");
+    }
+    match Store::open(&options, TODAY, "UTC") {
+        Ok((store, restored)) => {
+            let ids = restored.tasks.iter().map(|task| task.solve.0);
+            assert!(
+                ids.max().is_none_or(|max| max < restored.next_solve),
+                "a solve id comes twice"
+            );
+            if let Ok(reader) = Reader::open(&options.path) {
+                let _ = (verify(&reader), reader.solves(10), reader.charges("acme", TODAY));
+            }
+            let _ = store.close(Duration::from_secs(60));
+        }
+        Err(
+            OpenError::NotADatabase { .. } | OpenError::Foreign { .. } | OpenError::Newer { .. },
+        ) => assert!(std::fs::read(&options.path).expect("there") == bytes, "not left as it was"),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
 }

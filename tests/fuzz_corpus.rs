@@ -32,3 +32,13 @@ fn only_keys_change_on_the_way_up() {
 fn answers_are_classified_without_a_panic() {
     replay("answer_classify", targets::answer_classify);
 }
+
+#[test]
+fn configs_are_checked_without_a_panic() {
+    replay("config_parse", targets::config_parse);
+}
+
+#[test]
+fn damaged_records_are_opened_or_refused_without_a_panic() {
+    replay("store_open", targets::store_open);
+}
