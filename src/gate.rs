@@ -291,8 +291,8 @@ impl Gate {
 
     /// Puts a new policy in force.
     pub fn reconfigure(&self, policy: &Arc<Policy>) {
-        self.with(|engine, now| engine.reconfigure(policy, now));
         self.metrics.reconfigure(policy);
+        self.with(|engine, now| engine.reconfigure(policy, now));
     }
 
     /// Drops log rows older than `keep`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Engine, Tenant};
+use crate::domain::account::Account;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
 use crate::domain::money::Money;
@@ -16,7 +17,7 @@ use crate::domain::time::{Now, Wall};
 pub struct Snapshot {
     /// Configured tenants.
     pub tenants: Vec<TenantView>,
-    /// Accounts, also those only known from open solves.
+    /// Configured accounts, and those that still have a solve in flight.
     pub accounts: Vec<AccountView>,
     /// Solves that occupy a thread, by [`CaptchaType::index`].
     pub in_flight_by_type: [u32; CaptchaType::ALL.len()],
@@ -70,7 +71,12 @@ pub struct AccountView {
     pub threads: Option<(u32, u32)>,
     /// Balance as the provider last said.
     pub balance: Option<Money>,
-    /// When it last said anything.
+    /// The configured `low_balance_below`.
+    pub balance_minimum: Option<Money>,
+    /// It is asked about in the background: not in pass-through, where no key is known, nor once it is
+    /// configured no more.
+    pub is_asked: bool,
+    /// When the provider last said anything of it.
     pub refreshed_at: Option<Wall>,
 }
 
@@ -85,14 +91,21 @@ impl Engine {
             .map(|tenant| self.tenant_view(tenant))
             .collect();
         let reachable = !self.upstream.is_open();
-        let accounts = self.accounts.iter().map(|account| AccountView {
-            name: account.name.clone(),
-            in_flight: account.in_flight,
-            up: reachable && account.trouble(now.mono).is_none(),
-            threads: account.threads_seen(),
-            balance: account.balance_seen(),
-            refreshed_at: account.refreshed_at(),
-        });
+        let is_configured = |account: &Account| self.policy.accounts.contains_key(&account.name);
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|account| account.in_flight > 0 || is_configured(account))
+            .map(|account| AccountView {
+                name: account.name.clone(),
+                in_flight: account.in_flight,
+                up: reachable && account.trouble(now.mono).is_none(),
+                threads: account.threads_seen(),
+                balance: account.balance_seen(),
+                balance_minimum: account.policy.low_balance_below,
+                is_asked: !self.policy.pass_through && is_configured(account),
+                refreshed_at: account.refreshed_at(),
+            });
         Snapshot {
             accounts: accounts.collect(),
             in_flight_by_type: self.in_flight_by_type,
