@@ -1,5 +1,6 @@
 //! The state as people and metrics see it: copied out at once, so that nobody reads under the lock.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{Engine, Tenant};
@@ -83,13 +84,30 @@ pub struct AccountView {
 impl Engine {
     /// Copies out what is shown, as of `now`.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        let mut snapshot = self.snapshot_without_tenants(now);
+        self.copy_tenants(0..self.tenants.len(), &mut snapshot.tenants, now);
+        snapshot
+    }
+
+    /// Adds the tenants at those places to `views`; `false` once there is none beyond them. Places stay
+    /// what they are, so that tenants can be copied a few at a time.
+    pub fn copy_tenants(
+        &mut self,
+        places: Range<usize>,
+        views: &mut Vec<TenantView>,
+        now: Now,
+    ) -> bool {
         self.calendar.roll(now.wall);
-        let tenants: Vec<_> = self
-            .tenants
-            .iter()
-            .filter(|tenant| !tenant.removed)
-            .map(|tenant| self.tenant_view(tenant))
-            .collect();
+        let end = places.end.min(self.tenants.len());
+        let tenants = self.tenants.get(places.start..end).unwrap_or_default().iter();
+        let configured = tenants.filter(|tenant| !tenant.removed);
+        views.extend(configured.map(|tenant| self.tenant_view(tenant)));
+        end < self.tenants.len()
+    }
+
+    /// Everything else that is shown.
+    pub fn snapshot_without_tenants(&mut self, now: Now) -> Snapshot {
+        self.calendar.roll(now.wall);
         let reachable = !self.upstream.is_open();
         let is_configured = |account: &Account| self.policy.accounts.contains_key(&account.name);
         let accounts = self
@@ -114,7 +132,7 @@ impl Engine {
             remembered: self.solves.len(),
             upstream_open: !reachable,
             until_tomorrow: self.calendar.until_tomorrow(now.wall),
-            tenants,
+            tenants: Vec::new(),
         }
     }
 

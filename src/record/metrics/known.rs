@@ -2,6 +2,7 @@
 //! series born at one hides its first increment from `increase()`. What the config knows no more goes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{Metrics, Operation, UpstreamResult};
 use crate::domain::captcha_type::CaptchaType;
@@ -99,7 +100,7 @@ impl Metrics {
                 let _ = self.slo_events.remove_label_values(&labels);
             }
         }
-        *known = next;
+        *known = Arc::new(next);
     }
 
     /// What is known without any config.

@@ -6,6 +6,7 @@ mod page;
 mod scrape;
 mod slo;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -55,7 +56,7 @@ pub struct Metrics {
     reload_at: IntGauge,
     /// Held for reading while something is counted by tenant or account, so that nothing is counted in
     /// a series that a reload takes away.
-    known: parking_lot::RwLock<Known>,
+    known: parking_lot::RwLock<Arc<Known>>,
 }
 
 const CODE_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
@@ -423,9 +424,9 @@ impl Metrics {
     ) -> Result<Vec<u8>, MetricsError> {
         let mut page = Page::default();
         slo::add(&mut page, &snapshot.slos);
-        let known = self.known.read();
+        // A reload must not wait for a scrape, nor whoever counts for the reload.
+        let known = self.known.read().clone();
         scrape::add(&mut page, snapshot, store, &|tenant| known.has_label(tenant));
-        drop(known);
         let mut text = Vec::new();
         TextEncoder::new().encode(&page.with(self.registry.gather()), &mut text)?;
         Ok(text)

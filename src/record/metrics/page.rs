@@ -67,5 +67,8 @@ fn labelled<const N: usize>(labels: [&str; N], values: [&str; N]) -> proto::Metr
         pair.set_value(value.to_owned());
         pair
     });
-    proto::Metric::from_label(pairs.collect())
+    let mut pairs: Vec<_> = pairs.collect();
+    // As the registry orders those of counters.
+    pairs.sort_by(|one, other| one.name().cmp(other.name()));
+    proto::Metric::from_label(pairs)
 }

@@ -1,0 +1,9 @@
+//! What Prometheus is told, rendered through the real registry: engine and metrics on a clock that the
+//! test moves.
+
+#![expect(clippy::unwrap_used, reason = "a failed assertion is the result")]
+
+mod golden;
+mod labels;
+mod sidecar;
+mod values;
