@@ -2,6 +2,7 @@
 //! test moves.
 
 #![expect(clippy::unwrap_used, reason = "a failed assertion is the result")]
+#![expect(clippy::float_cmp, reason = "counts, and figures of the config as they were written")]
 
 mod golden;
 mod labels;

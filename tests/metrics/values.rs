@@ -6,6 +6,7 @@ use std::time::Duration;
 use solvegate::domain::account::AccountReport;
 use solvegate::domain::captcha_type::CaptchaType;
 use solvegate::domain::money::Money;
+use solvegate::record::metrics::StoreFigures;
 
 use crate::sidecar::{Sidecar, key};
 
@@ -128,7 +129,7 @@ fn scrapes_at_once_have_nothing_in_common() {
             let expected = expected.clone();
             std::thread::spawn(move || {
                 for _ in 0..20 {
-                    let text = metrics.render(&snapshot, &Default::default()).unwrap();
+                    let text = metrics.render(&snapshot, &StoreFigures::default()).unwrap();
                     assert_eq!(gauges(&String::from_utf8(text).unwrap()), *expected);
                 }
             })

@@ -92,8 +92,14 @@ impl Metrics {
         if !known.accounts.is_subset(&next.accounts) {
             self.start_account(OTHER);
         }
-        known.tenants.difference(&next.tenants).for_each(|tenant| self.end_tenant(tenant));
-        known.accounts.difference(&next.accounts).for_each(|account| self.end_account(account));
+        // A name that happens to be `other` shares its series with the rest.
+        let gone = |name: &&Name| &***name != OTHER;
+        for tenant in known.tenants.difference(&next.tenants).filter(gone) {
+            self.end_tenant(tenant);
+        }
+        for account in known.accounts.difference(&next.accounts).filter(gone) {
+            self.end_account(account);
+        }
         for captcha_type in known.latency.difference(&next.latency) {
             for result in ["good", "bad"] {
                 let labels = ["latency", captcha_type.label(), result];
