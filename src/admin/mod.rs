@@ -130,7 +130,7 @@ fn ready(admin: &Admin) -> Response<Full<Bytes>> {
 /// Rendered off the request threads: a scrape must not stall traffic.
 async fn metrics(admin: Arc<Admin>) -> Response<Full<Bytes>> {
     let rendered = tokio::task::spawn_blocking(move || {
-        let (snapshot, figures) = (admin.gate.snapshot(), admin.gate.store_figures());
+        let (snapshot, figures) = (admin.gate.snapshot_in_steps(), admin.gate.store_figures());
         admin.gate.metrics().render(&snapshot, &figures)
     });
     match rendered.await {
