@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from processes import Alertmanager, Prometheus, Provider, Sidecar, free_port
+from processes import Alertmanager, Prometheus, Provider, QueryError, Sidecar, free_port
+from setting import WATCHDOG
 from traffic import Traffic
 from webhook import Webhook
 
@@ -40,6 +41,9 @@ class Chain:
         )
         for program in (self.alertmanager, self.prometheus):
             eventually(program.ready, f"{program.name} to be ready")
+        eventually(self.prometheus.scrapes, "all targets to be up, and Alertmanager to be known")
+        self.prometheus.load_rules()
+        eventually(lambda: WATCHDOG in self.prometheus.firing(), "the rules to be loaded")
 
     def closing(self, thing, how):
         self.closers.append(getattr(thing, how))
@@ -65,7 +69,7 @@ class Chain:
     def moment(self, *conditions):
         """A time, a little in the past, at which all was scraped and recorded, and these conditions held.
 
-        A scrape that is not answered within its interval, 150 ms, makes all of the sidecar absent until the next one.
+        A scrape that is not answered within its interval makes all of the sidecar absent until the next one.
         """
         whole = " and on () ".join(
             f"count({one})"
@@ -81,7 +85,7 @@ class Chain:
         )
 
         def known():
-            at = time.time() - 1
+            at = time.time() - 2
             return at if self.prometheus.query(whole, at) else None
 
         return eventually(known, f"all to be scraped and recorded, and {conditions}")
@@ -102,7 +106,7 @@ class Chain:
         ):
             try:
                 found = [one if isinstance(one, str) else short(one) for one in ask()]
-            except (AssertionError, OSError) as error:
+            except (AssertionError, OSError, QueryError) as error:
                 found = [repr(error)]
             lines += [f"{what}:", *(f"  {one}" for one in found)]
         for process in (self.prometheus, self.alertmanager, self.sidecar, self.provider):

@@ -13,7 +13,7 @@ from setting import DASHBOARD, RULES
 # `All` of every variable is a regular expression that matches what is there.
 ALL = ".+"
 STEP = 1  # second; Grafana's $__interval
-RATE_INTERVAL = "5s"  # Grafana takes four scrapes at least, 0.6 s; on a slow machine no solve may end in them
+RATE_INTERVAL = "5s"  # Grafana takes four scrapes at least; on a slow machine no solve may end in 2 s
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def look(prometheus, board, start, end):
 def names(texts):
     """Metrics that queries name: the sidecar's own, and those that a rule records."""
     texts = [re.sub(r'"[^"]*"', '""', text) for text in texts]
-    own = {name for text in texts for name in re.findall(r"(?<![:\w])solvegate_\w+(?![:\w])", text)}
+    own = {name for text in texts for name in re.findall(r"(?<![:\w])(?:solvegate|process)_\w+(?![:\w])", text)}
     recorded = {name for text in texts for name in re.findall(r"\b[a-z_]+:solvegate_[\w:]+", text)}
     return own, recorded
 

@@ -16,7 +16,7 @@ from support.stack import made_key
 from support.wire import http
 
 from compress import compressed
-from setting import EXAMPLES, FACTOR, LOOKBACK, RESEND, RULES
+from setting import EXAMPLES, FACTOR, LOOKBACK, RESEND, RULES, SCRAPE
 
 ACCOUNT_KEY = made_key("the account at the provider")
 ADMIN_TOKEN = made_key("the admin token")
@@ -55,7 +55,16 @@ def midday():
     return f"Etc/GMT{-hours:+d}"
 
 
-class Provider(Process):
+class Solvegate(Process):
+    def listens(self, pattern):
+        try:
+            self.address(pattern, 60)
+        except BaseException:
+            self.kill()
+            raise
+
+
+class Provider(Solvegate):
     """The simulated provider; its ids depend on the seed, so each life has its own."""
 
     def __init__(self, directory, port, seed):
@@ -65,7 +74,7 @@ class Provider(Process):
         manners = "--jitter 0 --solve-time 200ms --price 0.002"
         arguments = f"--listen 127.0.0.1:{port} --seed {seed} {manners} --account {account}"
         super().__init__("simulate-provider", ["simulate-provider", *arguments.split()], directory)
-        self.address(r"listening on (http://[^\s\"/]+)")
+        self.listens(r"listening on (http://[^\s\"/]+)")
 
     def fail(self, *shares):
         """Sets the share of solves that fail, as `turnstile/unsolvable=1`."""
@@ -74,7 +83,7 @@ class Provider(Process):
         assert reply.status == 200, reply
 
 
-class Sidecar(Process):
+class Sidecar(Solvegate):
     def __init__(self, directory, data_port, admin_port, provider_url):
         self.url = f"http://127.0.0.1:{data_port}"
         self.admin = f"http://127.0.0.1:{admin_port}"
@@ -95,7 +104,7 @@ class Sidecar(Process):
         path.write_text(json.dumps(settings, indent=2))
         super().__init__("solvegate run", ["run", "--config", str(path)], directory)
         self.record = directory / "solvegate.db"
-        self.address(r"\badmin on (http://[^\s\"/]+)")
+        self.listens(r"\badmin on (http://[^\s\"/]+)")
 
     def crash(self):
         self.child.send_signal(signal.SIGKILL)
@@ -180,7 +189,7 @@ class Alertmanager(Program):
 
 
 class Prometheus(Program):
-    """The shipped rules and example, faster; only addresses and paths differ besides."""
+    """The shipped rules and example, faster; only addresses, paths and the pace of scrapes differ besides."""
 
     def __init__(self, directory, port, admin_port, alertmanager_port):
         self.url = f"http://127.0.0.1:{port}"
@@ -189,8 +198,11 @@ class Prometheus(Program):
             rules.append(directory / path.name)
             rules[-1].write_text(yaml.safe_dump(compressed(yaml.safe_load(path.read_text()), FACTOR), sort_keys=False))
         config = compressed(yaml.safe_load(EXAMPLES[0].read_text()), FACTOR)
+        assert config["global"].pop("scrape_interval")
+        config["global"]["scrape_interval"] = SCRAPE
         assert sorted(file.rsplit("/", 1)[-1] for file in config["rule_files"]) == [path.name for path in RULES]
-        config["rule_files"] = [str(path) for path in rules]
+        self.rule_files = [str(path) for path in rules]
+        config["rule_files"] = []
         (directory / "token").write_text(ADMIN_TOKEN)
         places = {"solvegate": admin_port, "prometheus": port, "alertmanager": alertmanager_port}
         for scrape in config["scrape_configs"]:
@@ -198,13 +210,14 @@ class Prometheus(Program):
             if "authorization" in scrape:
                 scrape["authorization"]["credentials_file"] = str(directory / "token")
         config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [f"127.0.0.1:{alertmanager_port}"]}]}]
-        path = directory / "prometheus.yml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        self.config = config
+        self.path = directory / "prometheus.yml"
+        self.path.write_text(yaml.safe_dump(config, sort_keys=False))
         super().__init__(
             directory,
             "prometheus",
             [
-                f"--config.file={path}",
+                f"--config.file={self.path}",
                 f"--storage.tsdb.path={directory / 'prometheus'}",
                 f"--web.listen-address=127.0.0.1:{port}",
                 f"--query.lookback-delta={LOOKBACK}",
@@ -213,6 +226,18 @@ class Prometheus(Program):
             ],
             f"{self.url}/-/ready",
         )
+
+    def scrapes(self):
+        """Whether every target is up and Alertmanager is known."""
+        targets = self.get("targets", state="active")["activeTargets"]
+        up = {target["health"] for target in targets} == {"up"} and len(targets) == len(self.config["scrape_configs"])
+        return up and self.get("alertmanagers")["activeAlertmanagers"]
+
+    def load_rules(self):
+        """Only now: it takes 5 s of real time to see its first target, nearly the 10m, compressed, of an absent one."""
+        self.config["rule_files"] = self.rule_files
+        self.path.write_text(yaml.safe_dump(self.config, sort_keys=False))
+        self.child.send_signal(signal.SIGHUP)
 
     def get(self, what, **fields):
         reply = http("GET", f"{self.url}/api/v1/{what}?{urlencode(fields, doseq=True)}")

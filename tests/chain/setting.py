@@ -8,12 +8,15 @@ EXAMPLES = [REPOSITORY / "rules" / "examples" / name for name in ("prometheus.ym
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 DASHBOARD = REPOSITORY / "grafana" / "dashboards" / "solvegate.json"
 
-# 1h is 36 s, 5m is 3 s, an evaluation comes every 0.6 s and a scrape every 0.15 s, so that the shortest window holds
-# as many samples as the shipped one. A slower copy would not end within minutes; in a faster one a scrape takes longer
-# than its interval. It divides every shipped duration into whole milliseconds.
+# 1h is 36 s, 5m is 3 s, and rules are evaluated every 0.6 s. A slower copy would not end within minutes; in a faster
+# one the shortest window would hold too few scrapes. It divides every shipped duration into whole milliseconds.
 FACTOR = 100
 # Prometheus looks five minutes back for a sample: also a duration.
 LOOKBACK = f"{300 // FACTOR}s"
+# A scrape takes the time that the sidecar takes, which is not compressed: 150 ms, the shipped 15s by the factor, would be
+# its time-out as well, and too little on a machine under load. The shortest window still holds six scrapes.
+SCRAPE = "500ms"
 # How often Prometheus tells Alertmanager again what fires; what is not told for four times as long is taken as resolved.
 # Longer than an evaluation, so that a machine under load does not resolve alerts by being slow.
 RESEND = "2s"
+WATCHDOG = "SolvegateWatchdog"
