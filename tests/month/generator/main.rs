@@ -1,6 +1,6 @@
 //! Writes what sidecars would show to Prometheus over days of scripted traffic, in minutes.
 //!
-//! `month DIR`, with one job a line on stdin, writes `DIR/<job>/<day>.om`: OpenMetrics with times, one
+//! `month DIR`, with one job a line on stdin, writes `DIR/<job>/<day>.om`: `OpenMetrics` with times, one
 //! file per day and job, without the end mark, so that jobs can be joined. Everything that is decided
 //! is decided by the product: the engine in simulated time, and its metrics.
 
@@ -115,7 +115,7 @@ fn run(job: &Job, dir: &Path) {
             if (scrape - START_MS) % PROOF_MS < SCRAPE_MS {
                 replica.prove(&values, scrape);
             }
-            writer.scrape(&values, scrape);
+            writer.scrape(replica.series(), &values, scrape);
         }
         scrape += SCRAPE_MS;
     }

@@ -11,7 +11,8 @@ use solvegate::domain::engine::{
 use solvegate::domain::ids::{SolveId, TaskId};
 use solvegate::domain::journal::{Restored, Write};
 use solvegate::domain::outcome::{Outcome, SliEvent};
-use solvegate::domain::policy::{Policy, Slo};
+use solvegate::domain::policy::{Policy, Slo, Status};
+use solvegate::domain::slo::burn::Tier;
 use solvegate::domain::slo::window::{Counts, MinuteCounts, Window};
 use solvegate::domain::slo::{SliRow, SloKind};
 use solvegate::domain::solve::{Answer, Form, Identity, Submission};
@@ -24,14 +25,12 @@ use crate::{Job, START_MS};
 /// A process has its own monotonic clock; every one here begins at the same reading.
 const MONO_START_NS: u64 = 365 * 86_400 * 1_000_000_000;
 
-/// Series without the job label, and their values. In the form of `/metrics`.
-pub(crate) type Values = Vec<(String, f64)>;
-
 pub(crate) struct Replica {
     engine: Engine,
     metrics: Metrics,
     identity: Identity,
     types: Vec<CaptchaType>,
+    series: Vec<String>,
     started_ms: i64,
     solves: u64,
     /// What the store would keep: SLI events per type and minute.
@@ -77,6 +76,7 @@ impl Replica {
             engine,
             identity,
             counters: types.iter().map(|known| (*known, Counts::default())).collect(),
+            series: types.iter().flat_map(|known| series(known.label())).collect(),
             types,
             started_ms: at_ms,
             solves: next_solve,
@@ -111,10 +111,12 @@ impl Replica {
             let minute = record.ended_at.0.div_euclid(60_000);
             let stored = self.store.entry((record.captcha_type, minute)).or_default();
             let counted = self.counters.entry(record.captcha_type).or_default();
-            match record.success_event {
-                Some(SliEvent::Good) => (stored.good, counted.good) = (stored.good + 1, counted.good + 1),
-                Some(SliEvent::Bad) => (stored.bad, counted.bad) = (stored.bad + 1, counted.bad + 1),
-                None => {}
+            for counts in [stored, counted] {
+                match record.success_event {
+                    Some(SliEvent::Good) => counts.good += 1,
+                    Some(SliEvent::Bad) => counts.bad += 1,
+                    None => {}
+                }
             }
         }
         self.solves += 1;
@@ -129,50 +131,39 @@ impl Replica {
         self.engine.delivered(solve, now);
     }
 
-    /// What a scrape reads, as far as the rules on error budgets need it.
-    pub(crate) fn values(&mut self, at_ms: i64) -> Values {
+    /// What a scrape reads, as far as the rules on error budgets need it; in the order of
+    /// [`series`](Self::series).
+    pub(crate) fn values(&mut self, at_ms: i64) -> Vec<f64> {
         let now = self.now(at_ms);
         self.engine.expire(0, now);
         let Snapshot { slos, .. } = self.engine.snapshot(now);
-        let mut values = Vec::new();
-        for report in slos.iter().filter(|report| self.types.contains(&report.captcha_type)) {
-            let name = report.captcha_type.label();
-            let mut put = |metric: &str, more: &str, value: f64| {
-                // The order in which the labels stand in `/metrics`.
-                let mut labels: Vec<_> =
-                    more.split(',').filter(|label| !label.is_empty()).map(str::to_owned).collect();
-                labels.extend([format!("captcha_type=\"{name}\""), "slo=\"success\"".to_owned()]);
-                labels.sort();
-                values.push((format!("{metric}{{{}}}", labels.join(",")), value));
-            };
-            let counted = self.counters[&report.captcha_type];
-            put("solvegate_slo_events_total", "result=\"good\"", float(counted.good));
-            put("solvegate_slo_events_total", "result=\"bad\"", float(counted.bad));
-            put("solvegate_slo_objective_ratio", "", report.objective);
-            put("solvegate_slo_window_seconds", "", float(report.window.as_secs()));
-            put("solvegate_slo_min_events", "", float(report.min_events));
-            for (tier, threshold) in report.thresholds {
-                let tier = format!("tier=\"{}\"", tier.label());
-                put("solvegate_slo_burn_rate_threshold", &tier, threshold);
-            }
+        let mut values = Vec::with_capacity(self.series.len());
+        for captcha_type in &self.types {
+            let report = slos.iter().find(|report| report.captcha_type == *captcha_type).unwrap();
+            let counted = self.counters[captcha_type];
             let window = report.of_window(Window::Slo).counts;
-            put("solvegate_slo_window_events", "result=\"good\",window=\"slo\"", float(window.good));
-            put("solvegate_slo_window_events", "result=\"bad\",window=\"slo\"", float(window.bad));
-            for status in solvegate::domain::policy::Status::ALL {
-                let label = format!("status=\"{}\"", status.label());
-                put("solvegate_slo_status", &label, f64::from(u8::from(status == report.status)));
-            }
+            values.extend([counted.good, counted.bad].map(float));
+            values.extend([report.objective, report.window.as_secs_f64()]);
+            values.push(float(report.min_events));
+            values.extend(report.thresholds.map(|(_, threshold)| threshold));
+            values.extend([window.good, window.bad].map(float));
+            values.extend(Status::ALL.map(|status| f64::from(u8::from(status == report.status))));
         }
         values
     }
 
+    /// The series of [`values`](Self::values), in the form of `/metrics`.
+    pub(crate) fn series(&self) -> &[String] {
+        &self.series
+    }
+
     /// Panics unless the text of `/metrics` says the same.
-    pub(crate) fn prove(&mut self, values: &Values, at_ms: i64) {
+    pub(crate) fn prove(&mut self, values: &[f64], at_ms: i64) {
         let snapshot = self.engine.snapshot(self.now(at_ms));
         let text = self.metrics.render(&snapshot, &StoreFigures::default()).unwrap();
         let text = String::from_utf8(text).unwrap();
         let shown: BTreeMap<_, _> = text.lines().filter_map(|line| line.rsplit_once(' ')).collect();
-        for (series, value) in values {
+        for (series, value) in self.series.iter().zip(values) {
             let text = shown.get(series.as_str()).unwrap_or_else(|| panic!("no {series}"));
             assert!(text.parse::<f64>().unwrap().to_bits() == value.to_bits(), "{series} {text}");
         }
@@ -184,6 +175,37 @@ impl Replica {
     }
 }
 
+/// The series of one type; labels in the order in which they stand in `/metrics`.
+fn series(name: &str) -> Vec<String> {
+    let key = format!("captcha_type=\"{name}\"");
+    let plain = |metric: &str| format!("{metric}{{{key},slo=\"success\"}}");
+    let results = ["good", "bad"];
+    let mut series = Vec::from(results.map(|result| {
+        format!("solvegate_slo_events_total{{{key},result=\"{result}\",slo=\"success\"}}")
+    }));
+    series.extend(
+        [
+            "solvegate_slo_objective_ratio",
+            "solvegate_slo_window_seconds",
+            "solvegate_slo_min_events",
+        ]
+        .map(plain),
+    );
+    series.extend(Tier::ALL.map(|tier| {
+        let tier = tier.label();
+        format!("solvegate_slo_burn_rate_threshold{{{key},slo=\"success\",tier=\"{tier}\"}}")
+    }));
+    series.extend(results.map(|result| {
+        let labels = format!("{key},result=\"{result}\",slo=\"success\",window=\"slo\"");
+        format!("solvegate_slo_window_events{{{labels}}}")
+    }));
+    series.extend(Status::ALL.map(|status| {
+        let status = status.label();
+        format!("solvegate_slo_status{{{key},slo=\"success\",status=\"{status}\"}}")
+    }));
+    series
+}
+
 /// The defaults of the product, with the job's objective and windows; keys are not checked.
 fn policy(job: &Job) -> Policy {
     let mut policy = solvegate::config::default_config().policy;
@@ -193,9 +215,10 @@ fn policy(job: &Job) -> Policy {
         window: Duration::from_hours(hours),
         ..default
     };
-    let types = job.types.iter().map(|spec| {
-        (CaptchaType::from_label(&spec.captcha_type).unwrap(), slo(spec.window_hours))
-    });
+    let types = job
+        .types
+        .iter()
+        .map(|spec| (CaptchaType::from_label(&spec.captcha_type).unwrap(), slo(spec.window_hours)));
     policy.slo.types = types.collect();
     assert!(policy.slo.rules.is_empty() && START_MS % 86_400_000 == 0);
     policy

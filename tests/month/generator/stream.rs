@@ -137,5 +137,5 @@ fn due(count: u32, (begin, end): (i64, i64), from: i64) -> u32 {
 fn daily(at_ms: i64) -> f64 {
     let hour = (at_ms - START_MS) as f64 / HOUR_MS;
     let wave = ((hour - PEAK_HOUR) / DAY_HOURS * std::f64::consts::TAU).cos();
-    (1.0 + NIGHT_SHARE) / 2.0 + (1.0 - NIGHT_SHARE) / 2.0 * wave
+    NIGHT_SHARE + (1.0 - NIGHT_SHARE) * f64::midpoint(1.0, wave)
 }

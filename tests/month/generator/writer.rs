@@ -1,13 +1,11 @@
-//! OpenMetrics files, one a day.
+//! `OpenMetrics` files, one a day.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use solvegate::domain::outcome::SliEvent;
 
-use crate::replica::Values;
 use crate::stream::Event;
 use crate::{DAY_MS, Job, START_MS};
 
@@ -21,21 +19,20 @@ pub(crate) struct Writer {
     file: Option<BufWriter<File>>,
     events: Option<BufWriter<File>>,
     /// When each gauge was last written, and its value.
-    gauges: HashMap<String, (i64, f64)>,
+    gauges: Vec<Option<(i64, f64)>>,
 }
 
 impl Writer {
     pub(crate) fn new(dir: &Path, job: &Job) -> Self {
         std::fs::create_dir_all(dir).unwrap();
-        let events = job
-            .list_events
-            .then(|| BufWriter::new(File::create(dir.join("events.csv")).unwrap()));
+        let events =
+            job.list_events.then(|| BufWriter::new(File::create(dir.join("events.csv")).unwrap()));
         let (dir, job) = (dir.to_owned(), job.name.clone());
-        Self { dir, job, day: -1, file: None, events, gauges: HashMap::new() }
+        Self { dir, job, day: -1, file: None, events, gauges: Vec::new() }
     }
 
     /// Writes every counter, and each gauge that an instant query would not find as it is.
-    pub(crate) fn scrape(&mut self, values: &Values, at_ms: i64) {
+    pub(crate) fn scrape(&mut self, series: &[String], values: &[f64], at_ms: i64) {
         let day = (at_ms - START_MS) / DAY_MS;
         if day != self.day {
             self.finish_day();
@@ -44,24 +41,20 @@ impl Writer {
             self.day = day;
         }
         let file = self.file.as_mut().unwrap();
-        for (series, value) in values {
-            if !series.starts_with("solvegate_slo_events_total") {
-                let last = self.gauges.get(series);
-                if last.is_some_and(|(at, old)| {
-                    at_ms - at < REFRESH_MS && old.to_bits() == value.to_bits()
-                }) {
-                    continue;
-                }
-                self.gauges.insert(series.clone(), (at_ms, *value));
+        self.gauges.resize(series.len(), None);
+        let (seconds, millis) = (at_ms / 1_000, at_ms % 1_000);
+        for ((series, value), last) in series.iter().zip(values).zip(&mut self.gauges) {
+            let is_known = last.is_some_and(|(at, old)| {
+                at_ms - at < REFRESH_MS && old.to_bits() == value.to_bits()
+            });
+            if is_known && !series.starts_with("solvegate_slo_events_total") {
+                continue;
             }
+            *last = Some((at_ms, *value));
             let series = series.strip_suffix('}').unwrap();
-            let (seconds, millis) = (at_ms / 1_000, at_ms % 1_000);
-            let (job, dot) = (&self.job, ".");
-            writeln!(
-                file,
-                "{series},instance=\"{job}:1\",job=\"{job}\"}} {value} {seconds}{dot}{millis:03}"
-            )
-            .unwrap();
+            let job = &self.job;
+            let labels = format_args!("instance=\"{job}:1\",job=\"{job}\"}}");
+            writeln!(file, "{series},{labels} {value} {seconds}.{millis:03}").unwrap();
         }
     }
 
