@@ -138,7 +138,7 @@ def main():
     passed, failures = 0, []
     # The first hours hold few events, and whatever is wrong then is not of the windows' doing.
     start, end = START + DAY // 4, START + days * DAY
-    with Server([played], options.folder) as server:
+    with Server(options.folder) as server:
         counts = {
             count: server.over(rules.expanded(count, 'job="replay"'), start, end, STEP) for count in (PROMETHEUS, LEDGER)
         }

@@ -29,21 +29,39 @@ def generate(generator: Path, jobs, folder: Path):
         list(pool.map(play, jobs))
 
 
+def load(folder: Path):
+    """Puts what lies in FOLDER/<part>/<day>.om into FOLDER/data, and removes it."""
+    for day in sorted({part.name for part in folder.glob("*/*.om")}):
+        whole = folder / day
+        with whole.open("wb") as out:
+            for part in sorted(folder.glob(f"*/{day}")):
+                out.write(part.read_bytes())
+                part.unlink()
+            out.write(b"# EOF\n")
+        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", "--max-block-duration=24h"]
+        subprocess.run([*command, whole, folder / "data"], check=True, stdout=subprocess.DEVNULL)
+        whole.unlink()
+
+
+def write_back(name, series, folder: Path):
+    """Writes the values of a recorded name as the rule would have recorded them, for `load`."""
+    for labels, values in series.items():
+        times = sorted(values)
+        # A gap would need a stale marker, which this format does not have.
+        assert times == list(range(times[0], times[-1] + 1, 60)), (name, labels)
+        labels = ",".join(f'{label}="{value}"' for label, value in labels)
+        of_day = {}
+        for at in times:
+            of_day.setdefault((at - START) // DAY, []).append(f"{name}{{{labels}}} {values[at]!r} {at}\n")
+        for day, lines in of_day.items():
+            with (folder / f"{day:03}.om").open("a") as out:
+                out.writelines(lines)
+
+
 class Server:
-    def __init__(self, jobs, folder: Path):
+    def __init__(self, folder: Path):
+        load(folder)
         self.data = folder / "data"
-        for day in range(max(job["days"] for job in jobs)):
-            whole = folder / f"{day:03}.om"
-            with whole.open("wb") as out:
-                for part in sorted(folder.glob(f"*/{day:03}.om")):
-                    out.write(part.read_bytes())
-                    part.unlink()
-                out.write(b"# EOF\n")
-            command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-            subprocess.run(
-                [*command, "--max-block-duration=24h", whole, self.data], check=True, stdout=subprocess.DEVNULL
-            )
-            whole.unlink()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
