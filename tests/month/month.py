@@ -21,6 +21,8 @@ PEAK_PER_HOUR = {BUSY: 600, MIDDLING: 60, QUIET: 2}
 PAGE_WITHIN = 300
 # What fires this long after an incident's end still speaks of it: the longest of the short windows.
 AFTER = 6 * 3600
+# What spends that share of an error budget must be noticed; the slow tiers promise as much.
+NOTICED_FROM = 0.1
 # Compares two counts over windows of up to 30 days: replay.py does, where it costs less.
 LEFT_OUT = {"SolvegateAccountingDrift"}
 
@@ -110,6 +112,13 @@ def minutes(span):
     return f"{span:.0f} min" if abs(span) < 120 else f"{span / 60:.1f} h"
 
 
+def spent(incident, job):
+    """The share of the error budget of one window that an incident spends."""
+    share = max(line["bad_share"] or 0 for line in incident.script(job["objective"]))
+    hours = incident.end - incident.begin
+    return share / (1 - job["objective"]) * hours / job["types"][0]["window_hours"]
+
+
 def first(firings, begin):
     """What fired first, and when."""
     if not firings:
@@ -147,7 +156,7 @@ def judge(job, script, fired, verdict):
             verdict.check(ticketed, f"{name}: {incident.name}: no ticket")
         elif incident.is_false_friend:
             verdict.check(not own, f"{name}: {incident.name}: {first(own, begin)}")
-        elif incident.name != "hard outage at night":
+        elif spent(incident, job) >= NOTICED_FROM:
             verdict.check(pages or tickets, f"{name}: {incident.name}: not noticed")
     stray = [firing for firing in fired if not any(of_incident(firing, incident) for incident in script)]
     pages = [firing for firing in stray if firing.severity == "critical"]
