@@ -7,6 +7,7 @@ usage: month.py GENERATOR FOLDER [--quick] [--rules DIR] [--window HOURS]... [--
 import argparse
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +165,8 @@ def judge(job, script, fired, verdict):
     others = [firing for firing in stray if firing not in pages and firing not in burns]
     types = {captcha_type: sum(page.captcha_type == captcha_type for page in pages) for captcha_type in PEAK_PER_HOUR}
     print(f"| {name} | **false** | {len(pages)} pages {list(types.values())} | | {len(burns)} burn, {len(others)} other | |")
-    for firing in burns + others:
-        print(f"| | {firing.alert} {firing.captcha_type} | | | hour {(firing.fired - START) / 3600:.1f} | |")
+    for (alert, captcha_type), count in Counter((f.alert, f.captcha_type) for f in stray).items():
+        print(f"| | {count} x {alert.removeprefix('Solvegate')} {captcha_type} | | | | |")
     verdict.check(not pages, f"{name}: {len(pages)} false pages")
 
 
