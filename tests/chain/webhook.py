@@ -13,6 +13,7 @@ class Notice:
 
     at: float
     receiver: str
+    group: str
     status: str
     labels: dict
     annotations: dict
@@ -33,7 +34,12 @@ class Webhook:
                 for alert in body["alerts"]:
                     notices.append(
                         Notice(
-                            time.time(), self.path.lstrip("/"), alert["status"], alert["labels"], alert["annotations"]
+                            time.time(),
+                            self.path.lstrip("/"),
+                            body["groupKey"],
+                            alert["status"],
+                            alert["labels"],
+                            alert["annotations"],
                         )
                     )
                 self.send_response(200)
