@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module's floor, as `src/lib.rs` has it.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("domain", 0),
     ("wire", 1),
     ("clock", 1),
+    ("failpoint", 1),
     ("config", 2),
     ("record", 2),
     ("gate", 3),
