@@ -245,6 +245,9 @@ impl Client {
 
     fn note_cut(&self, number: usize, cut: Cut) {
         self.notes.change(number, |note| {
+            if note.cut == 0 && note.delivered == 0 {
+                note.cut_at = Some(jiff::Timestamp::now().as_millisecond());
+            }
             note.cut += 1;
             note.cut_in_the_answer += u32::from(cut.received > 0);
         });

@@ -43,6 +43,8 @@ pub(crate) struct Charge {
     pub(crate) task_id: String,
     pub(crate) solve: i64,
     pub(crate) micros: i64,
+    /// Milliseconds since the epoch.
+    pub(crate) at: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +101,7 @@ impl Evidence {
         let conn = open(path);
         self.charges = rows(
             &conn,
-            "SELECT tenant, key_id, task_id, solve, -amount FROM ledger WHERE kind = 'charge'",
+            "SELECT tenant, key_id, task_id, solve, -amount, at FROM ledger WHERE kind = 'charge'",
             |row| {
                 Ok(Charge {
                     tenant: row.get(0)?,
@@ -107,6 +109,7 @@ impl Evidence {
                     task_id: row.get(2)?,
                     solve: row.get(3)?,
                     micros: row.get(4)?,
+                    at: row.get(5)?,
                 })
             },
         );

@@ -41,6 +41,8 @@ pub(crate) struct Note {
     pub(crate) cut: u32,
     /// The same with a part of the answer received.
     pub(crate) cut_in_the_answer: u32,
+    /// When the first of them was noticed, if nothing was delivered before: milliseconds since the epoch.
+    pub(crate) cut_at: Option<i64>,
 }
 
 impl Note {
@@ -80,6 +82,7 @@ impl Notes {
             delivered: 0,
             cut: 0,
             cut_in_the_answer: 0,
+            cut_at: None,
         });
         notes.len() - 1
     }

@@ -145,6 +145,11 @@ impl<'a> Books<'a> {
         if !is_explained {
             self.fault(number, "charged, and no answer was ever on its way");
         }
+        // Cut off, it may be charged a grace time after the next start, or with a later delivery.
+        let is_early = note.cut_at.is_some_and(|cut_at| charge.at < cut_at);
+        if is_early && !charges_solved(note.key.tenant) {
+            self.fault(number, "charged before its answer was flushed");
+        }
         if note.delivered == 0 && note.cut > 0 {
             self.summary.charged_cut += 1;
         } else if note.delivered == 0 {

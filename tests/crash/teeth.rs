@@ -36,6 +36,10 @@ pub(crate) fn bite(sound: &Evidence) {
         let number = number_of(e, e.charges[place].solve);
         (e.notes[number].delivered, e.notes[number].cut) = (0, 0);
     });
+    check(sound, "charged before its answer was flushed", |e| {
+        let place = at(e);
+        e.notes[delivered].cut_at = Some(e.charges[place].at + 1);
+    });
     check(sound, "sent upstream twice", |e| {
         e.received.get_mut(&delivered).unwrap().push(None);
     });
