@@ -43,6 +43,7 @@ pub(crate) fn start(
             rng: StdRng::seed_from_u64(seed.wrapping_add(1 + number as u64)),
             connection: None,
             open: Vec::new(),
+            is_refused: false,
         };
         clients.spawn(client.run());
     }
@@ -56,6 +57,7 @@ struct Client {
     rng: StdRng,
     connection: Option<Connection>,
     open: Vec<Open>,
+    is_refused: bool,
 }
 
 /// A solve whose answer is waited for.
@@ -86,8 +88,9 @@ impl Client {
             } else {
                 self.look_after_one(finishing).await;
             }
-            // People and programs pause; a server is not met by busy loops.
-            let pause = self.rng.random_range(0..5_000);
+            // People and programs pause, after a refusal for longer.
+            let longest = if std::mem::take(&mut self.is_refused) { 60_000 } else { 5_000 };
+            let pause = self.rng.random_range(0..longest);
             tokio::time::sleep(Duration::from_micros(pause)).await;
         }
     }
@@ -138,6 +141,7 @@ impl Client {
         let id = said(&answer.text);
         let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
         if !is_id {
+            self.is_refused = true;
             self.notes
                 .change(number, |note| note.submitted = Submitted::Refused(answer.reason.clone()));
             return;

@@ -1,6 +1,6 @@
 //! The books: what clients received, what the provider did and what the record says must agree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::evidence::{Charge, Evidence, Solve};
 use crate::notes::{Note, Submitted, Wish, mark};
@@ -14,6 +14,8 @@ const AT_ONCE: &str = "sync-";
 pub(crate) struct Summary {
     pub(crate) submissions: usize,
     pub(crate) refused_here: usize,
+    /// Of those, for want of money.
+    pub(crate) refused_poor: usize,
     pub(crate) accepted: usize,
     /// Answers received in full, and charged.
     pub(crate) delivered: usize,
@@ -42,15 +44,18 @@ pub(crate) fn reconcile(evidence: &Evidence) -> (Vec<String>, Summary) {
 struct Books<'a> {
     evidence: &'a Evidence,
     charges: HashMap<usize, Vec<&'a Charge>>,
+    on_record: HashSet<usize>,
     faults: Vec<String>,
     summary: Summary,
 }
 
 impl<'a> Books<'a> {
     fn new(evidence: &'a Evidence) -> Self {
+        let rows = evidence.logged.values().chain(evidence.remembered.values());
         let mut books = Self {
             evidence,
             charges: HashMap::new(),
+            on_record: rows.filter_map(|row| row.number).collect(),
             faults: Vec::new(),
             summary: Summary::default(),
         };
@@ -86,6 +91,7 @@ impl<'a> Books<'a> {
             }
             if let Submitted::Refused(Some(reason)) = &note.submitted {
                 self.summary.refused_here += 1;
+                self.summary.refused_poor += usize::from(reason == "insufficient_balance");
                 let is_ours = matches!(reason.as_str(), "insufficient_balance" | "in_flight");
                 if is_ours && received > 0 {
                     self.fault(number, "refused, and sent upstream all the same");
@@ -97,7 +103,7 @@ impl<'a> Books<'a> {
             }
             self.summary.submissions += 1;
             self.summary.accepted += usize::from(matches!(note.submitted, Submitted::Accepted(_)));
-            let is_known = is_answered || self.is_on_record(number);
+            let is_known = is_answered || self.on_record.contains(&number);
             let has_task = self.task_of(number).is_some();
             self.summary.unknown_here += usize::from(has_task && !is_known);
         }
@@ -240,11 +246,5 @@ impl<'a> Books<'a> {
     /// The provider's id of a submission.
     fn task_of(&self, number: usize) -> Option<&'a String> {
         self.evidence.received.get(&number)?.iter().flatten().next()
-    }
-
-    fn is_on_record(&self, number: usize) -> bool {
-        // Looked up seldom: only for submissions whose answer was cut.
-        let rows = self.evidence.logged.values().chain(self.evidence.remembered.values());
-        rows.into_iter().any(|row| row.number == Some(number))
     }
 }

@@ -74,7 +74,7 @@ pub(crate) fn charges_solved(tenant: &str) -> bool {
 
 /// The config for a run of so many kills; the more, the more money `acme` and the till have to lose.
 pub(crate) fn config(provider: SocketAddr, kills: usize) -> String {
-    let opening = dollars(60_000 * i64::try_from(kills).unwrap());
+    let opening = dollars(20_000 * i64::try_from(kills).unwrap());
     let cap = format!("daily_spend_cap: {}", dollars(CAP_MICROS));
     let zone = noon_zone();
     let mut text = format!(
