@@ -106,7 +106,7 @@ fn an_unconfirmed_answer_is_charged_after_a_grace_time() {
     let mut engine = restarted(|_| (), record(TaskState::Offered, SOLVED), START + LATER);
     assert_eq!(held(&mut engine, START), PRICE);
 
-    engine.expire(usize::MAX, START + LATER + (CONFIRM_AFTER - secs(1)));
+    engine.expire(usize::MAX, START + LATER + CONFIRM_AFTER.saturating_sub(secs(1)));
     assert_eq!(settled(&mut engine), []);
     engine.expire(usize::MAX, START + LATER + CONFIRM_AFTER);
 
