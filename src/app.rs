@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Scheme};
 use crate::domain::calendar::Calendar;
 use crate::domain::engine::Engine;
+use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::proxy::tls::{self, Certificate, TlsError};
 use crate::proxy::{self, Limits, Proxy, Target};
@@ -189,6 +190,7 @@ impl App {
         self.chores.close();
         // Chores hold nothing that is not in the core: a poll of the watcher is asked again after the start.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.chores.wait()).await;
+        failpoint::pass(Point::DuringShutdown);
         let gate = self.gate;
         match tokio::task::spawn_blocking(move || gate.close(grace.max(Duration::from_secs(5))))
             .await

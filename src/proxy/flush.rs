@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::domain::ids::SolveId;
+use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 
 /// Proof of delivery for one answer: reports `delivered` once flushed, `undelivered` when dropped.
@@ -99,6 +100,24 @@ impl<S> Flushing<S> {
     pub(super) fn new(stream: S, due: Due) -> Self {
         Self { stream, due }
     }
+
+    /// Whether a test wants the process to die with half of an answer written.
+    fn dies_here(&self) -> bool {
+        cfg!(feature = "failpoints")
+            && !self.due.lock().is_empty()
+            && failpoint::is_due(Point::MidFlush)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Flushing<S> {
+    /// Writes all but the second half of the last piece, an answer's body, and dies.
+    fn die_half_way(&mut self, cx: &mut Context<'_>, pieces: &[&[u8]]) -> ! {
+        let bytes = pieces.concat();
+        let kept = bytes.len() - pieces.last().map_or(0, |last| last.len().div_ceil(2));
+        // A fresh answer meets an empty socket buffer; should it be full, less than half is out.
+        let _ = Pin::new(&mut self.stream).poll_write(cx, &bytes[..kept]);
+        std::process::abort()
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
@@ -117,6 +136,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.dies_here() {
+            self.die_half_way(cx, &[buf]);
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -125,6 +147,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.dies_here() {
+            let pieces: Vec<&[u8]> = bufs.iter().map(|piece| &**piece).collect();
+            self.die_half_way(cx, &pieces);
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -14,6 +14,7 @@ mod admission;
 mod bad_input;
 mod contract;
 mod error_budget;
+mod failpoints;
 mod faults;
 mod fidelity;
 mod metrics;

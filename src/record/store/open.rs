@@ -17,6 +17,7 @@ use super::schema::{APPLICATION_ID, TABLES, VERSION};
 use super::writer::{apply_apart, report_conflict};
 use super::{Durability, StoreOptions, beside, restore, spill};
 use crate::domain::journal::{Restored, Write};
+use crate::failpoint::{self, Point};
 
 /// How long the writer waits for somebody else's lock before it counts as a failure and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
@@ -98,6 +99,7 @@ pub(super) fn open(
     let conflicts = apply_spills(&conn, &path, &zone)?;
     settle_zone(&conn, &zone, time_zone_name).map_err(in_sqlite)?;
     set_durability(&conn, &path, options.durability)?;
+    failpoint::pass(Point::DuringRestore);
     let restored = restore::restore(&conn, today).map_err(in_sqlite)?;
     Ok((Opened { conn, lock, zone, path, conflicts }, restored))
 }
@@ -240,6 +242,7 @@ fn create(conn: &Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
+    failpoint::pass(Point::DuringCreate);
     transaction.commit()
 }
 
