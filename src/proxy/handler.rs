@@ -21,7 +21,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::domain::solve::{Form, Identity, Submission};
 use crate::record::metrics::{Operation, Report, UpstreamResult};
-use crate::wire::answer::{self, Reported};
+use crate::wire::answer::{self, Asked, Reported};
 use crate::wire::refuse;
 use crate::wire::request::{self, Action, Call, Head, Ids, Malformed};
 use crate::wire::route::{self, Endpoint, Route};
@@ -341,13 +341,21 @@ async fn forward(
     }
     let upstream = call.upstream(key.as_ref());
     let started = proxy.clock.mono();
-    let timeout = proxy.config.load().upstream.poll_timeout;
+    let timeout = proxy.config.load().upstream.poll_timeout.min(poll::POLL_PATIENCE);
     let way = proxy.upstream.load_full();
     let kind = (super::upstream::Kind::Poll, timeout);
+    let asked = match operation {
+        Operation::Balance => Asked::Balance,
+        Operation::Threads => Asked::Threads,
+        Operation::Report => Asked::Report,
+        Operation::Submit | Operation::Poll | Operation::Solve | Operation::Other => Asked::Answers,
+    };
     let answered = way.send("res.php", upstream, source::forwarded(headers), kind).await;
     let took = proxy.clock.mono().since(started);
     let label = match &answered {
-        Ok(answered) if answered.status >= 500 => UpstreamResult::HttpError,
+        Ok(answered) if !answer::is_readable(answered.status, &answered.body, asked) => {
+            UpstreamResult::HttpError
+        }
         Ok(answered) if !pass_through && proxy.refuses_key(&answered.body) => {
             proxy.key_refused(&account);
             UpstreamResult::ApiError

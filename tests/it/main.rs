@@ -16,6 +16,7 @@ mod contract;
 mod error_budget;
 mod faults;
 mod fidelity;
+mod provider_faults;
 mod reload;
 mod restart;
 mod secrets;

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use solvegate::app::App;
+use solvegate::clock::Clock;
 use solvegate::config;
 use solvegate::domain::engine::{Snapshot, TenantView};
+use solvegate::proxy::Bounds;
 use solvegate::record::store::{Charge, Reader, SolveRow, verify};
 use solvegate::simulate::{
     AccountOptions, Control, LogEntry, Operation, Options, PerType, Simulation,
@@ -14,7 +17,8 @@ use solvegate::simulate::{
 use tempfile::TempDir;
 
 use super::client::{poll, submission};
-use super::{ACCOUNT, ACME, Answer, BATCH, Client, ZEN, secrets, until};
+use super::warp::Warp;
+use super::{ACCOUNT, ACME, Answer, BATCH, Client, ZEN, panics, secrets, until};
 
 /// How a test differs from the others.
 #[derive(Debug, Clone)]
@@ -29,6 +33,10 @@ pub(crate) struct Setup {
     pub(crate) rest: String,
     /// Of the simulated provider.
     pub(crate) provider: Options,
+    /// What clients are given.
+    pub(crate) bounds: Bounds,
+    /// How far the wall clock is ahead, where the test sets it.
+    pub(crate) ahead: Option<&'static AtomicI64>,
 }
 
 impl Default for Setup {
@@ -39,6 +47,8 @@ impl Default for Setup {
             tenants: "acme: { keys: { prod: { key: ACME } } }, zen: { keys: { prod: { key: ZEN } } }",
             rest: String::new(),
             provider: provider(),
+            bounds: Bounds::default(),
+            ahead: None,
         }
     }
 }
@@ -76,8 +86,16 @@ impl World {
         Self::start_before(setup, provider, upstream).await
     }
 
+    /// With a way to the simulated provider that breaks.
+    pub(crate) async fn start_through(setup: Setup, warp: &Warp) -> Self {
+        let provider = Simulation::start(setup.provider.clone()).unwrap();
+        warp.lead_to(provider.addr());
+        Self::start_before(setup, provider, warp.address).await
+    }
+
     async fn start_before(setup: Setup, provider: Simulation, upstream: SocketAddr) -> Self {
         secrets::watch_log();
+        panics::watch();
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("state")).unwrap();
         let mut world = Self { provider, folder, setup, upstream, app: None };
@@ -109,7 +127,9 @@ impl World {
     pub(crate) async fn open(&mut self) {
         let path = self.write_config();
         let config = config::load(&path, &|_| None).unwrap_or_else(|faults| panic!("{faults}"));
-        self.app = Some(App::start(config, Some(path)).await.unwrap());
+        let clock = self.setup.ahead.map_or_else(Clock::start, Clock::set_by);
+        let app = App::start_with(config, Some(path), clock, self.setup.bounds).await;
+        self.app = Some(app.unwrap());
     }
 
     /// Stops the sidecar, in order.
@@ -250,6 +270,7 @@ impl World {
         assert_eq!(charged.len(), delivered, "a task was charged twice");
         let (_, leaked) = secrets::logged();
         assert!(leaked.is_empty(), "the log holds a key: {leaked:#?}");
+        assert_eq!(panics::seen(), Vec::<String>::new());
     }
 }
 
