@@ -15,7 +15,7 @@ use crate::support::{ACCOUNT, ACME, Answer, Setup, World, until};
 const IN_TIME: Duration = Duration::from_millis(4_500);
 
 /// Faults side by side.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 32;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn submissions() {
