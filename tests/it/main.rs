@@ -23,5 +23,6 @@ mod secrets;
 mod settlement;
 mod shutdown;
 mod slow_provider;
+mod store_faults;
 mod tidy;
 mod trouble;

@@ -23,6 +23,8 @@ use super::{ACCOUNT, ACME, Answer, BATCH, Client, ZEN, panics, secrets, until};
 /// How a test differs from the others.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
+    /// How the provider is spoken to.
+    pub(crate) scheme: &'static str,
     /// Beside the provider's address.
     pub(crate) upstream: &'static str,
     /// Of the account, beside its key.
@@ -42,6 +44,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            scheme: "http",
             upstream: "poll_spacing: 0s, submit_timeout: 2s, poll_timeout: 2s",
             account: "threads: 5000",
             tenants: "acme: { keys: { prod: { key: ACME } } }, zen: { keys: { prod: { key: ZEN } } }",
@@ -93,14 +96,25 @@ impl World {
         Self::start_before(setup, provider, warp.address).await
     }
 
+    /// Everything but the sidecar, for one that is a process of its own.
+    pub(crate) fn without_sidecar(setup: Setup) -> Self {
+        let provider = Simulation::start(setup.provider.clone()).unwrap();
+        let upstream = provider.addr();
+        Self::before(setup, provider, upstream)
+    }
+
     async fn start_before(setup: Setup, provider: Simulation, upstream: SocketAddr) -> Self {
+        let mut world = Self::before(setup, provider, upstream);
+        world.open().await;
+        world
+    }
+
+    fn before(setup: Setup, provider: Simulation, upstream: SocketAddr) -> Self {
         secrets::watch_log();
         panics::watch();
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("state")).unwrap();
-        let mut world = Self { provider, folder, setup, upstream, app: None };
-        world.open().await;
-        world
+        Self { provider, folder, setup, upstream, app: None }
     }
 
     /// The config file, written out anew from the set-up.
@@ -115,9 +129,9 @@ impl World {
         };
         let admin = if rest.contains("admin:") { "" } else { "admin: { listen: '127.0.0.1:0' }\n" };
         let text = format!(
-            "listen: 127.0.0.1:0\n{admin}upstream: {{ url: 'http://{}', {upstream} }}\n\
+            "listen: 127.0.0.1:0\n{admin}upstream: {{ url: '{}://{}', {upstream} }}\n\
              state: {{ path: state/solvegate.db }}\n{tenants}{rest}\n",
-            self.upstream
+            self.setup.scheme, self.upstream
         );
         std::fs::write(&path, text).unwrap();
         path
