@@ -12,11 +12,15 @@ mod support;
 
 mod admission;
 mod bad_input;
+mod clients;
+mod clocks;
 mod contract;
 mod error_budget;
 mod faults;
 mod fidelity;
+mod many_connections;
 mod provider_faults;
+mod provider_oddities;
 mod reload;
 mod restart;
 mod secrets;

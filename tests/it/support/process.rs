@@ -75,6 +75,13 @@ impl Sidecar {
         rlimit::prlimit(pid, resource, Some(limit), None).unwrap();
     }
 
+    /// What it has in memory.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Asks it to end well, and waits until it has; what it logged.
     pub(crate) fn stop(self) -> String {
         let (log, status) = self.stop_failing();

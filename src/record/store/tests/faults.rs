@@ -169,17 +169,17 @@ fn too_much_that_waits_stops_admission() {
 #[test]
 fn a_disk_that_hangs_stops_admission_although_nothing_fails() {
     let home = home();
-    let time = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let time = Arc::new(AtomicU64::new(0));
     let clock: MonoClock = {
         let time = Arc::clone(&time);
-        Arc::new(move || Mono(time.load(std::sync::atomic::Ordering::Relaxed)))
+        Arc::new(move || Mono(time.load(Ordering::Relaxed)))
     };
     let options = StoreOptions { clock, ..options(&path(&home)) };
     let (store, _) = Store::open(&options, TODAY, "UTC").unwrap();
     let release = hold_writer(&store);
     let pass = |wait: Duration| {
         let nanos = u64::try_from(wait.as_nanos()).unwrap();
-        time.fetch_add(nanos, std::sync::atomic::Ordering::Relaxed);
+        time.fetch_add(nanos, Ordering::Relaxed);
     };
     pass(Duration::from_hours(1));
     assert!(store.is_accepting(), "nothing waits for the disk");
