@@ -14,40 +14,40 @@ use crate::support::{ACCOUNT, ACME, Answer, Setup, World, until};
 /// Far below what clients wait.
 const IN_TIME: Duration = Duration::from_millis(4_500);
 
-/// Faults side by side.
-const AT_ONCE: usize = 32;
+/// Faults side by side: each has a record of its own to open and to sync.
+const AT_ONCE: usize = 12;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn submissions() {
     run("submit", submit_struck).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn polls() {
     run("poll", poll_struck).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn reports() {
     run("report", report_struck).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn balance_of_the_account() {
     run("balance", |fault| background_struck(fault, Operation::Balance)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn threads_of_the_account() {
     run("threads", |fault| background_struck(fault, Operation::Threads)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn balance_passed_through() {
     run("balance, passed through", |fault| passed_through(fault, Operation::Balance)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
 async fn threads_passed_through() {
     run("threads, passed through", |fault| passed_through(fault, Operation::Threads)).await;
 }

@@ -383,3 +383,42 @@ async fn a_provider_with_a_certificate_of_its_own_making_gets_no_request() {
     world.close(0).await;
     serving.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_asked_of_a_provider_that_hangs_is_answered_before_clients_give_up() {
+    let upstream = "poll_spacing: 0s, poll_timeout: 30s";
+    let enforced = World::start(Setup { upstream, ..Setup::default() }).await;
+    let id = enforced.submit(ACME, "answer=a").await;
+    let passing = World::start(Setup { upstream, tenants: "", ..Setup::default() }).await;
+    for world in [&enforced, &passing] {
+        world.control().add_faults(
+            [
+                SimOperation::Report,
+                SimOperation::Balance,
+                SimOperation::Threads,
+                SimOperation::Poll,
+            ]
+            .map(|operation| FaultRule::new(operation, SimFault::Hang)),
+        );
+    }
+    let asked = [
+        (&enforced, format!("/res.php?key={ACME}&action=reportbad&id={id}"), "ERROR_SERVER_ERROR"),
+        (&passing, format!("/res.php?key={ACCOUNT}&action=getbalance"), "ERROR_SERVER_ERROR"),
+        (&passing, format!("/res.php?key={ACCOUNT}&action=threadsinfo"), "ERROR_SERVER_ERROR"),
+        (&passing, format!("/res.php?key={ACCOUNT}&action=get&ids=1,2"), "ERROR_SERVER_ERROR"),
+        (&passing, format!("/res.php?key={ACCOUNT}&action=get&id=12345"), "CAPCHA_NOT_READY"),
+    ];
+    let asking = asked.map(|(world, target, expected)| async move {
+        let started = Instant::now();
+        let answer = world.get(&target).await;
+        let took = started.elapsed();
+        assert!(took < Duration::from_millis(4_950), "{target}: {took:?}");
+        assert_eq!(answer.text(), expected, "{target}");
+    });
+    futures_util::future::join_all(asking).await;
+    for mut world in [enforced, passing] {
+        let app = world.take_app();
+        app.stop(Duration::from_millis(200)).await.unwrap();
+        world.close(0).await;
+    }
+}
