@@ -130,11 +130,13 @@ async fn a_page_with_a_4xx_status_holds_nothing_back() {
         let page = |operation| FaultRule::new(operation, SimFault::HttpStatus(status));
         world.control().add_faults([page(SimOperation::Submit), page(SimOperation::Poll)]);
         for _ in 0..10 {
-            assert_eq!(world.get(&submission(ACME, "")).await.text(), "ERROR_SERVER_ERROR");
             assert_eq!(world.poll(ACME, &id).await.text(), "CAPCHA_NOT_READY");
+            assert!(!world.snapshot().upstream_open, "{status} to polls");
         }
-
-        assert!(!world.snapshot().upstream_open, "{status}");
+        for _ in 0..10 {
+            assert_eq!(world.get(&submission(ACME, "")).await.text(), "ERROR_SERVER_ERROR");
+            assert!(!world.snapshot().upstream_open, "{status} to submissions");
+        }
         assert_eq!(world.received(SimOperation::Submit).len(), 11, "each was asked");
         world.control().clear_faults();
         assert_eq!(world.poll_to_end(ACME, &id).await.text(), "OK|a");
