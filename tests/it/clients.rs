@@ -211,9 +211,9 @@ async fn a_client_that_hangs_up_at_any_byte_of_its_request_pays_nothing() {
             let mut client = world.client().await;
             client.send(&request[..length]).await;
             if length % 2 == 0 {
-                client.reset()
+                client.reset();
             } else {
-                drop(client)
+                drop(client);
             }
             cuts += 1;
         }
@@ -240,9 +240,9 @@ async fn a_client_that_hangs_up_at_any_byte_of_its_answer_is_charged_once() {
         let mut answer = vec![0; read];
         tokio::io::AsyncReadExt::read_exact(&mut client.stream, &mut answer).await.unwrap();
         if read % 2 == 0 {
-            client.reset()
+            client.reset();
         } else {
-            drop(client)
+            drop(client);
         }
         assert_eq!(world.poll(ACME, &id).await.text(), "OK|token", "the answer is still there");
     }
@@ -331,7 +331,9 @@ async fn the_provider_sees_one_plain_length_whatever_the_client_sent() {
          Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nTrailer: X-Late\r\n\r\n"
     );
     for byte in body.bytes() {
-        chunked.push_str(&format!("1;x=y\r\n{}\r\n", char::from(byte)));
+        chunked.push_str("1;x=y\r\n");
+        chunked.push(char::from(byte));
+        chunked.push_str("\r\n");
     }
     chunked.push_str("0\r\nX-Late: Content-Length: 0\r\n\r\n");
     let mut client = world.client().await;

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::expect_used, reason = "and says what it waited for")]
+#![expect(clippy::print_stdout, reason = "what was measured is for whoever asks to see it")]
 #![expect(clippy::disallowed_methods, reason = "tests may wait, spawn and read the clock")]
 
 mod support;

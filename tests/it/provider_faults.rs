@@ -248,7 +248,7 @@ fn setup() -> Setup {
 
 /// Half of the faults meet a client that asked for JSON.
 fn form_of(fault: &Fault) -> &'static str {
-    if fault.name.len() % 2 == 0 { "&json=1" } else { "" }
+    if fault.name.len().is_multiple_of(2) { "&json=1" } else { "" }
 }
 
 /// Whether the true answer came through all the same.
@@ -285,24 +285,24 @@ fn half_answers() -> Vec<Fault> {
     fn cut(answer: &[u8], at: usize) -> Vec<u8> {
         answer[..at].to_vec()
     }
-    fn half_head(answer: Vec<u8>) -> Vec<u8> {
-        cut(&answer, body_at(&answer) / 2)
+    fn half_head(answer: &[u8]) -> Vec<u8> {
+        cut(answer, body_at(answer) / 2)
     }
-    fn head_without_end(answer: Vec<u8>) -> Vec<u8> {
-        cut(&answer, body_at(&answer) - 2)
+    fn head_without_end(answer: &[u8]) -> Vec<u8> {
+        cut(answer, body_at(answer) - 2)
     }
-    fn no_body(answer: Vec<u8>) -> Vec<u8> {
-        cut(&answer, body_at(&answer))
+    fn no_body(answer: &[u8]) -> Vec<u8> {
+        cut(answer, body_at(answer))
     }
-    fn half_body(answer: Vec<u8>) -> Vec<u8> {
-        let start = body_at(&answer);
-        cut(&answer, start + (answer.len() - start) / 2)
+    fn half_body(answer: &[u8]) -> Vec<u8> {
+        let start = body_at(answer);
+        cut(answer, start + (answer.len() - start) / 2)
     }
-    fn longer(answer: Vec<u8>) -> Vec<u8> {
-        with_length(&answer, |length| length + 10)
+    fn longer(answer: &[u8]) -> Vec<u8> {
+        with_length(answer, |length| length + 10)
     }
-    fn half_chunk(answer: Vec<u8>) -> Vec<u8> {
-        let body = &answer[body_at(&answer)..];
+    fn half_chunk(answer: &[u8]) -> Vec<u8> {
+        let body = &answer[body_at(answer)..];
         let mut chunk = with_head("Transfer-Encoding: chunked", b"");
         chunk.extend_from_slice(format!("{:x}\r\n", body.len() + 5).as_bytes());
         chunk.extend_from_slice(body);
@@ -325,43 +325,43 @@ fn half_answers() -> Vec<Fault> {
 
 /// Answers that are right, however they look: nothing may be lost. `connection` goes on after some.
 fn odd_but_right() -> Vec<Fault> {
-    fn chunked(answer: Vec<u8>) -> Vec<u8> {
+    fn chunked(answer: &[u8]) -> Vec<u8> {
         let mut chunked = with_head("Transfer-Encoding: chunked", b"");
-        for byte in &answer[body_at(&answer)..] {
+        for byte in &answer[body_at(answer)..] {
             chunked.extend_from_slice(&[b'1', b'\r', b'\n', *byte, b'\r', b'\n']);
         }
         chunked.extend_from_slice(b"0\r\n\r\n");
         chunked
     }
-    fn until_closed(answer: Vec<u8>) -> Vec<u8> {
-        with_head("Connection: close", &answer[body_at(&answer)..])
+    fn until_closed(answer: &[u8]) -> Vec<u8> {
+        with_head("Connection: close", &answer[body_at(answer)..])
     }
-    fn continued(answer: Vec<u8>) -> Vec<u8> {
-        [b"HTTP/1.1 100 Continue\r\n\r\n", &answer[..]].concat()
+    fn continued(answer: &[u8]) -> Vec<u8> {
+        [b"HTTP/1.1 100 Continue\r\n\r\n", answer].concat()
     }
-    fn old_http(answer: Vec<u8>) -> Vec<u8> {
+    fn old_http(answer: &[u8]) -> Vec<u8> {
         [b"HTTP/1.0", &answer[b"HTTP/1.1".len()..]].concat()
     }
-    fn skewed(answer: Vec<u8>) -> Vec<u8> {
+    fn skewed(answer: &[u8]) -> Vec<u8> {
         with_line(
-            &answer,
+            answer,
             "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nExpires: Fri, 31 Dec 9999 23:59:59 GMT",
         )
     }
-    fn ahead(answer: Vec<u8>) -> Vec<u8> {
-        with_line(&answer, "Date: Tue, 19 Jan 2038 03:14:08 GMT\r\nAge: 4294967296")
+    fn ahead(answer: &[u8]) -> Vec<u8> {
+        with_line(answer, "Date: Tue, 19 Jan 2038 03:14:08 GMT\r\nAge: 4294967296")
     }
-    fn cookies(answer: Vec<u8>) -> Vec<u8> {
-        with_line(&answer, &vec!["Set-Cookie: a=b"; 50].join("\r\n"))
+    fn cookies(answer: &[u8]) -> Vec<u8> {
+        with_line(answer, &vec!["Set-Cookie: a=b"; 50].join("\r\n"))
     }
-    fn twice(answer: Vec<u8>) -> Vec<u8> {
-        [&answer[..], b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nOK|evil"].concat()
+    fn twice(answer: &[u8]) -> Vec<u8> {
+        [answer, b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nOK|evil"].concat()
     }
-    fn tail(answer: Vec<u8>) -> Vec<u8> {
-        [&answer[..], b"tail"].concat()
+    fn tail(answer: &[u8]) -> Vec<u8> {
+        [answer, b"tail"].concat()
     }
-    fn closing(answer: Vec<u8>) -> Vec<u8> {
-        with_line(&answer, "Connection: close")
+    fn closing(answer: &[u8]) -> Vec<u8> {
+        with_line(answer, "Connection: close")
     }
     let fault = |name, act| Fault { name, takes_effect: true, act };
     vec![

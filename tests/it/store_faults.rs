@@ -3,11 +3,12 @@
 //! it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::support::client::{poll, submission};
 use crate::support::process::Sidecar;
-use crate::support::{ACME, Answer, Client, Setup, World};
+use crate::support::{ACME, Answer, Client, Setup, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_full_stops_paid_work_only_and_is_recovered_from() {
@@ -36,7 +37,7 @@ async fn unwritable(limit: u64) {
     assert!(sent <= 3, "what cannot be written down is not paid for: {sent}");
 
     sidecar.limit_files(rlimit::INFINITY);
-    let accepted = accepted_again(&sidecar).await;
+    let accepted = accepted_again(sidecar.data).await;
     assert_eq!(ask(&sidecar, &poll(ACME, &accepted)).await.text(), "OK|again");
 
     let log = sidecar.stop();
@@ -165,25 +166,28 @@ async fn a_record_that_somebody_locks_stops_paid_work_until_it_is_free() {
     assert!(world.app().gate().store_trouble().unwrap().contains("locked"));
     assert_eq!(world.poll(ACME, &open).await.text(), "OK|open");
     other.execute_batch("ROLLBACK").unwrap();
-    crate::support::until("it is free", || world.app().gate().store_trouble().is_none()).await;
-    let id = world.submit(ACME, "answer=next").await;
-    assert_eq!(world.poll_to_end(ACME, &id).await.text(), "OK|next");
-    crate::support::until("both are charged", || world.tenant("acme").day_solves == 2).await;
+    let id = accepted_again(world.app().data).await;
+    assert_eq!(world.poll_to_end(ACME, &id).await.text(), "OK|again");
+    until("both are charged", || world.tenant("acme").day_solves == 2).await;
     world.close(2).await;
 }
 
 async fn ask(sidecar: &Sidecar, target: &str) -> Answer {
+    ask_at(sidecar.data, target).await
+}
+
+async fn ask_at(address: SocketAddr, target: &str) -> Answer {
     let started = Instant::now();
-    let answer = Client::connect(sidecar.data).await.get(target).await;
+    let answer = Client::connect(address).await.get(target).await;
     assert!(started.elapsed() < Duration::from_millis(4_900), "{target}: {:?}", started.elapsed());
     answer
 }
 
 /// Submits until it is accepted, which nobody has to start anything anew for.
-async fn accepted_again(sidecar: &Sidecar) -> String {
+async fn accepted_again(sidecar: SocketAddr) -> String {
     let submitting = async {
         loop {
-            let answer = ask(sidecar, &submission(ACME, "answer=again")).await;
+            let answer = ask_at(sidecar, &submission(ACME, "answer=again")).await;
             if answer.reason() != "store_unavailable" {
                 return answer.id();
             }

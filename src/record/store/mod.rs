@@ -206,7 +206,7 @@ fn check_meanwhile(path: &Path, shared: &Arc<Shared>) {
             .unwrap_or_else(|error| Some(error.to_string()));
         let (Some(what), Some(shared)) = (found, shared.upgrade()) else { return };
         tracing::error!(path = %path.display(), what, "the record is damaged; nothing new is accepted");
-        shared.damaged(what);
+        shared.damaged(&what);
     };
     if let Err(error) = std::thread::Builder::new().name("store check".to_owned()).spawn(check) {
         tracing::warn!(%error, "the record is not checked for damage");

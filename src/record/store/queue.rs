@@ -165,8 +165,10 @@ impl Shared {
     }
 
     /// The file is damaged: nothing makes that good while this runs.
-    pub(super) fn damaged(&self, what: String) {
-        self.queue.lock().damaged = Some(format!("the file is damaged: {what}"));
+    pub(super) fn damaged(&self, what: &str) {
+        let mut queue = self.queue.lock();
+        queue.failures += 1;
+        queue.damaged = Some(format!("the file is damaged: {what}"));
     }
 
     /// What opening the file found: conflicts while spill files were applied, and its size.

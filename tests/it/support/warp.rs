@@ -33,11 +33,11 @@ pub(crate) enum Act {
     /// These bytes, then the end.
     Say(Vec<u8>),
     /// The true answer, changed; then the connection goes on.
-    Change(fn(Vec<u8>) -> Vec<u8>),
+    Change(fn(&[u8]) -> Vec<u8>),
     /// The true answer, changed; then the end.
-    ChangeAndClose(fn(Vec<u8>) -> Vec<u8>),
+    ChangeAndClose(fn(&[u8]) -> Vec<u8>),
     /// The true answer, changed; then a reset.
-    ChangeAndReset(fn(Vec<u8>) -> Vec<u8>),
+    ChangeAndReset(fn(&[u8]) -> Vec<u8>),
     /// The true answer, later.
     Delay(Duration),
     /// The true answer, a byte at a time.
@@ -171,15 +171,15 @@ async fn act(stream: &mut TcpStream, act: Act, answer: Vec<u8>) -> std::io::Resu
             stream.shutdown().await?;
         }
         Act::Change(change) => {
-            stream.write_all(&change(answer)).await?;
+            stream.write_all(&change(&answer)).await?;
             return Ok(true);
         }
         Act::ChangeAndClose(change) => {
-            stream.write_all(&change(answer)).await?;
+            stream.write_all(&change(&answer)).await?;
             stream.shutdown().await?;
         }
         Act::ChangeAndReset(change) => {
-            stream.write_all(&change(answer)).await?;
+            stream.write_all(&change(&answer)).await?;
             // Lets the bytes before the reset arrive as bytes.
             tokio::time::sleep(Duration::from_millis(5)).await;
             stream.set_zero_linger()?;

@@ -168,7 +168,7 @@ fn damage_in_a_large_file_is_found_while_it_is_in_use_and_stops_admission() {
     let home = home();
     let (store, _) = open(&home);
     for solve in 1..1_800 {
-        store.send(super::faults::large(solve));
+        store.send(faults::large(solve));
     }
     wait(store.durable(bind(1_800)));
     drop(store);
