@@ -48,7 +48,8 @@ async fn unwritable(limit: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_stays_full_until_the_end_loses_no_charge() {
-    let world = World::without_sidecar(Setup::default());
+    let rest = "shutdown_grace: 1s".to_owned();
+    let world = World::without_sidecar(Setup { rest, ..Setup::default() });
     let config = world.write_config();
     let sidecar = Sidecar::start(&config).unwrap();
     let id = ask(&sidecar, &submission(ACME, "answer=a")).await.id();
