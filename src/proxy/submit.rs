@@ -213,7 +213,7 @@ impl Forwarding {
                 self.refused(answered, (&code, Outcome::ClientError), unsettled),
                 UpstreamResult::ApiError,
             ),
-            Polled::Trouble { code, outcome } if code.starts_with("ERROR") => {
+            Polled::Trouble { code, outcome } if answer::is_code(&code) => {
                 (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
             }
             Polled::Pending | Polled::Trouble { .. } => {

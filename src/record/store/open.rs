@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 use super::apply::Applied;
 use super::schema::{APPLICATION_ID, TABLES, VERSION};
-use super::writer::{apply_apart, report_conflict};
+use super::writer::{apply_apart, report_conflict, size_of};
 use super::{Durability, StoreOptions, beside, restore, spill};
 use crate::domain::journal::{Restored, Write};
 use crate::failpoint::{self, Point};
@@ -24,6 +24,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Statements kept prepared; every one that the writer uses fits.
 const STATEMENTS: usize = 64;
+
+/// A file up to this size is checked whole before anything is written to it; a larger one, which takes
+/// seconds, while it is in use.
+pub(super) const CHECKED_AT_START: u64 = 32 << 20;
 
 /// How much of a spill file goes into one transaction.
 const REPLAY_CHUNK: usize = 1_000;
@@ -92,6 +96,12 @@ pub(super) fn open(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags).map_err(in_sqlite)?;
     let is_new = whose(&conn, &path)?;
+    if size_of(&path) <= CHECKED_AT_START
+        && let Some(what) = damage(&conn).map_err(in_sqlite)?
+    {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(in_sqlite(rusqlite::Error::SqliteFailure(code, Some(what))));
+    }
     prepare(&conn, &path)?;
     if is_new {
         create(&conn).map_err(in_sqlite)?;
@@ -180,6 +190,12 @@ fn whose(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
         }
         _ => Err(OpenError::Foreign { path: path.to_owned() }),
     }
+}
+
+/// What is wrong with the file's pages and indexes, if anything is.
+pub(super) fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let said: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok((said != "ok").then_some(said))
 }
 
 /// Sets what the record relies on, and reads it back.
