@@ -130,18 +130,17 @@ impl Engine {
         }
     }
 
-    /// An answer is about to be written to the client. Returns whether that must be durable first.
+    /// An answer is about to be written to the client. Returns whether that must be durable first; then
+    /// there is a write to wait for, also while an earlier hand-over is not committed yet.
     pub(super) fn offer(&mut self, solve_id: SolveId) -> bool {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return false };
         let unseen = mem::take(&mut solve.unseen);
-        if solve.money != MoneyState::Ready {
-            return unseen;
-        }
-        solve.offers += 1;
-        if solve.offers == 1 {
+        let is_ready = solve.money == MoneyState::Ready;
+        solve.offers += u32::from(is_ready);
+        if is_ready || unseen {
             self.outbox.push(Write::Offer(solve_id, true));
         }
-        true
+        is_ready || unseen
     }
 
     /// The answer's last byte was flushed to the client: the solve is charged, once.
