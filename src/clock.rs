@@ -9,20 +9,32 @@ const START: Duration = Duration::from_hours(365 * 24);
 
 /// Reads both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    started: Instant,
+pub struct Clock(Source);
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    System { started: Instant },
+    Simulated(fn() -> Now),
 }
 
 impl Clock {
     /// A clock whose monotonic reading starts now.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn start() -> Self {
-        Self { started: Instant::now() }
+        Self(Source::System { started: Instant::now() })
+    }
+
+    /// A clock that reads what a simulation says; its monotonic reading should start at a year.
+    pub fn simulated(now: fn() -> Now) -> Self {
+        Self(Source::Simulated(now))
     }
 
     /// Both readings.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn now(&self) -> Now {
+        if let Source::Simulated(now) = self.0 {
+            return now();
+        }
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Wall(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
         Now { mono: self.mono(), wall }
@@ -31,6 +43,11 @@ impl Clock {
     /// The monotonic reading alone.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn mono(&self) -> Mono {
-        Mono::default() + START + Instant::now().duration_since(self.started)
+        match self.0 {
+            Source::System { started } => {
+                Mono::default() + START + Instant::now().duration_since(started)
+            }
+            Source::Simulated(now) => now().mono,
+        }
     }
 }

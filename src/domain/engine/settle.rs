@@ -9,6 +9,8 @@ use crate::domain::journal::{SettleRecord, SolveRecord, TaskRecord, TaskState, W
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
 use crate::domain::policy::Charge;
+#[cfg(feature = "seeded-bugs")]
+use crate::domain::seeded::{self, Bug};
 use crate::domain::solve::{MoneyState, Solve};
 use crate::domain::time::{Mono, Now};
 
@@ -147,7 +149,10 @@ impl Engine {
     pub fn delivered(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
         solve.offers = solve.offers.saturating_sub(1);
-        if solve.money == MoneyState::Ready {
+        let is_due = solve.money == MoneyState::Ready;
+        #[cfg(feature = "seeded-bugs")]
+        let is_due = is_due || seeded::is_planted(Bug::DoubleSettle);
+        if is_due {
             let price = solve.price;
             self.settle(solve_id, Some(price), true, now);
         }
@@ -192,7 +197,10 @@ impl Engine {
         let period = self.calendar.period();
         let day = self.calendar.today();
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
-        if solve.money == MoneyState::Settled {
+        let is_settled = solve.money == MoneyState::Settled;
+        #[cfg(feature = "seeded-bugs")]
+        let is_settled = is_settled && !seeded::is_planted(Bug::DoubleSettle);
+        if is_settled {
             return;
         }
         solve.money = MoneyState::Settled;
