@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use crate::Invariant;
 use crate::net::{End, Link};
@@ -262,7 +263,8 @@ impl Client {
         let mut connection = self.connected()?;
         let faults = self.world.plan.faults;
         let hangs_up = how.may_hang_up && self.rng.chance(faults.hang_up);
-        let wait = if hangs_up { self.rng.within(0..=5_000) } else { how.limit_ms };
+        let soon = *self.rng.pick(&[20, 100, 1_000, 5_000]);
+        let wait = if hangs_up { self.rng.within(0..=soon) } else { how.limit_ms };
         let pieces = if self.rng.chance(100) { 2 } else { 1 };
         let middle = request.len() / pieces;
         let sent = async {
@@ -273,6 +275,7 @@ impl Client {
             }
             std::io::Result::Ok(())
         };
+        let sent_at = Instant::now();
         let mut answered = sent.await.map(|()| None);
         if answered.is_ok() {
             let reading = read_answer(&mut connection.end);
@@ -300,7 +303,7 @@ impl Client {
                 Err(Gone::Cut)
             }
             Err(error) => {
-                if !connection.link.is_broken() {
+                if !connection.link.is_broken() && !connection.link.was_drained(sent_at) {
                     let text = String::from_utf8_lossy(&request).into_owned();
                     self.world.wrong(
                         Invariant::Answered,

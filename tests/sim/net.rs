@@ -51,6 +51,8 @@ struct State {
     broken: Option<(Instant, bool)>,
     /// That side's process is gone.
     severed: Option<usize>,
+    /// The sidecar began to shut down.
+    drained_at: Option<Instant>,
     tap: Option<(usize, Tap)>,
 }
 
@@ -74,7 +76,15 @@ pub(crate) struct End {
 
 /// A connection: its ends, side 0 first.
 pub(crate) fn connect(plan: LinkPlan, rng: Rng, tap: Option<(usize, Tap)>) -> (Link, End, End) {
-    let state = State { plan, rng, halves: Default::default(), broken: None, severed: None, tap };
+    let state = State {
+        plan,
+        rng,
+        halves: Default::default(),
+        broken: None,
+        severed: None,
+        drained_at: None,
+        tap,
+    };
     let link = Link(Arc::new(Mutex::new(state)));
     let end = |side| End { link: link.clone(), side, sleep: None };
     (link.clone(), end(0), end(1))
@@ -85,6 +95,17 @@ impl Link {
     pub(crate) fn is_broken(&self) -> bool {
         let state = self.0.lock();
         state.broken.is_some() || state.severed.is_some()
+    }
+
+    /// The sidecar finishes what it is at, and closes.
+    pub(crate) fn drain(&self) {
+        self.0.lock().drained_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether a request that was sent at `sent` may have met a connection that was being closed.
+    pub(crate) fn was_drained(&self, sent: Instant) -> bool {
+        let on_its_way = Duration::from_millis(1_000);
+        self.0.lock().drained_at.is_some_and(|at| sent + on_its_way >= at)
     }
 
     /// The process of that side dies. The kernel may still deliver what it took.

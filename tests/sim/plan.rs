@@ -29,8 +29,14 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     pub(crate) faults: Faults,
     pub(crate) store: StorePlan,
-    /// When the process dies, and how long it is down.
-    pub(crate) crashes: Vec<(u64, u64)>,
+    /// When the process ends, how, and how long it is down.
+    pub(crate) ends: Vec<Ending>,
+    /// When the config is put in force anew.
+    pub(crate) reloads: Vec<u64>,
+    /// Milliseconds from the start to midnight.
+    pub(crate) until_midnight: u64,
+    /// Of each account.
+    pub(crate) threads: [u64; 2],
     /// When the wall clock jumps, and by how much.
     pub(crate) jumps: Vec<(u64, i64)>,
     /// When nothing connects to the provider.
@@ -63,6 +69,15 @@ pub(crate) struct Limits {
     /// Micro-dollars.
     pub(crate) prepaid: Option<i64>,
     pub(crate) day_cap: Option<i64>,
+}
+
+/// One end of the process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ending {
+    pub(crate) at: u64,
+    /// All at once; otherwise by SIGTERM.
+    pub(crate) is_crash: bool,
+    pub(crate) down: u64,
 }
 
 /// How often things go wrong, in a thousand.
@@ -101,18 +116,25 @@ impl Plan {
             .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let calm = *rng.pick(&[0, 1, 1, 2, 4]);
         let at = |rng: &mut Rng| rng.within(1_000..=traffic_ms + 5_000);
-        let crashes = match rng.within(0..=9) {
-            0..=3 => vec![(at(rng), rng.within(100..=5_000))],
-            4 => vec![(at(rng), 100), (traffic_ms + 8_000, rng.within(100..=5_000))],
+        let ending = |rng: &mut Rng, at| Ending {
+            at,
+            is_crash: rng.chance(700),
+            down: rng.within(100..=5_000),
+        };
+        let ends = match rng.within(0..=9) {
+            0..=3 => vec![(at(rng))],
+            4 => vec![at(rng) / 2, traffic_ms + 30_000],
             _ => Vec::new(),
         };
+        let ends: Vec<_> = ends.into_iter().map(|at| ending(rng, at)).collect();
+        let until_midnight = if rng.chance(300) { rng.within(1_000..=60_000) } else { 43_200_000 };
         let jumps = match rng.within(0..=9) {
             0 | 1 => vec![(at(rng), 172_800_000)],
-            2 => vec![(at(rng), -600_000)],
+            // A start on a day that was left before counts that day anew: not what is looked for here.
+            2 if until_midnight > 600_000 || ends.is_empty() => vec![(at(rng), -600_000)],
             _ => Vec::new(),
         };
-        // A start on a day that was left before counts that day anew: not what is looked for here.
-        let jumps = if crashes.is_empty() { jumps } else { Vec::new() };
+        let reloads = if rng.chance(300) { vec![at(rng), at(rng)] } else { Vec::new() };
         Self {
             config,
             text,
@@ -132,7 +154,10 @@ impl Plan {
                 stall: *rng.pick(&[0, 0, 10]),
                 failing: span(rng, traffic_ms, 250, 15_000),
             },
-            crashes,
+            ends,
+            reloads,
+            until_midnight,
+            threads,
             jumps,
             outage: span(rng, traffic_ms, 200, 20_000),
             tenants,

@@ -446,11 +446,14 @@ fn check_in_flight(world: &World, newest: usize) {
     let tenant = &world.plan.tenants[newest.tenant];
     let of_tenant = |asked: &&&Asked| asked.tenant == newest.tenant;
     let of_key = |asked: &&&Asked| asked.tenant == newest.tenant && asked.key == newest.key;
+    let account = tenant.account;
+    let of_account = |asked: &&&Asked| world.plan.tenants[asked.tenant].account == account;
     let counted = |of: &dyn Fn(&&&Asked) -> bool| {
         u64::try_from(occupying.iter().filter(of).count()).unwrap_or(0)
     };
     let checks = [
         ("tenant", counted(&of_tenant), tenant.limits.in_flight),
+        ("account", counted(&of_account), Some(world.plan.threads[account])),
         ("key", counted(&of_key), tenant.keys[newest.key].limits.in_flight),
     ];
     let name = tenant.name.clone();

@@ -102,15 +102,23 @@ pub(crate) fn run(seed: u64) -> Outcome {
 
 async fn play(world: &Arc<World>) {
     world.start();
-    for (at, down) in world.plan.crashes.clone() {
+    world.tasks.spawn(end_and_start(world.clone()));
+    for at in world.plan.reloads.clone() {
         let world = world.clone();
         world.tasks.clone().spawn(async move {
             tokio::time::sleep(Duration::from_millis(at)).await;
-            world.crash();
-            tokio::time::sleep(Duration::from_millis(down)).await;
-            world.start();
+            world.reload();
         });
     }
+    world.tasks.spawn({
+        let world = world.clone();
+        async move {
+            while world.ms() < world.plan.traffic_ms {
+                tokio::time::sleep(Duration::from_secs(15)).await;
+                world.observe_accounts();
+            }
+        }
+    });
     for (at, by) in world.plan.jumps.clone() {
         let world = world.clone();
         world.tasks.clone().spawn(async move {
@@ -125,8 +133,8 @@ async fn play(world: &Arc<World>) {
         let client = Client { world: world.clone(), tenant, key, rng, connection: None };
         world.tasks.spawn(client.run());
     }
-    let crashes = world.plan.crashes.iter().map(|(at, down)| at + down).max().unwrap_or(0);
-    let quiet = (world.plan.traffic_ms + 20_000).max(crashes + 1_000);
+    let last_end = world.plan.ends.iter().map(|end| end.at + end.down).max().unwrap_or(0);
+    let quiet = (world.plan.traffic_ms + 20_000).max(last_end + 1_000);
     tokio::time::sleep(Duration::from_millis(quiet)).await;
     let last = quiet + WIND_DOWN_MS;
     while world.ms() < last {
@@ -139,6 +147,20 @@ async fn play(world: &Arc<World>) {
     // Whoever still polls has the time to be answered.
     tokio::time::sleep(Duration::from_secs(20)).await;
     world.check_end();
+}
+
+async fn end_and_start(world: Arc<World>) {
+    for ending in world.plan.ends.clone() {
+        let wait = ending.at.saturating_sub(world.ms());
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        if ending.is_crash {
+            world.crash();
+        } else {
+            world.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(ending.down)).await;
+        world.start();
+    }
 }
 
 /// A panic inside a task is the runtime's to catch; here it is a finding.

@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use solvegate::background::watcher;
 use solvegate::clock::Clock;
+use solvegate::config::Config;
+use solvegate::domain::account::AccountReport;
 use solvegate::domain::calendar::Calendar;
 use solvegate::domain::engine::Engine;
 use solvegate::domain::journal::{TaskState, Write};
@@ -26,14 +28,14 @@ use tokio_util::task::TaskTracker;
 use crate::Invariant;
 use crate::book::Book;
 use crate::net::{End, Link, connect};
-use crate::plan::{METHODS, Plan};
+use crate::plan::{ACCOUNTS, METHODS, Plan};
 use crate::provider::{Dialer, Provider};
 use crate::rng::Rng;
 use crate::scan::Scanner;
 use crate::store::Disk;
 
-/// 2026-11-29, 12:00 UTC.
-const NOON: i64 = 1_795_953_600_000;
+/// The last of November 2026 begins, UTC.
+const MIDNIGHT: i64 = 1_795_996_800_000;
 /// What the monotonic clock reads at the start of the simulation.
 const A_YEAR: Duration = Duration::from_hours(365 * 24);
 
@@ -43,7 +45,7 @@ thread_local! {
 }
 
 fn now() -> Now {
-    let (started, wall) = TIME.get().unwrap_or_else(|| (Instant::now(), NOON));
+    let (started, wall) = TIME.get().unwrap_or_else(|| (Instant::now(), MIDNIGHT));
     let passed = started.elapsed();
     Now { mono: Mono::default() + A_YEAR + passed, wall: Wall(wall) + passed }
 }
@@ -98,16 +100,17 @@ struct Process {
     proxy: Arc<Proxy>,
     disk: Disk,
     dialer: Dialer,
-    stop: CancellationToken,
+    /// Connections and submissions under way.
+    requests: TaskTracker,
+    stop_requests: CancellationToken,
+    stop_chores: CancellationToken,
 }
 
 impl World {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
         let mut rng = Rng::new(seed);
         let plan = Plan::new(&mut rng);
-        let midnight = rng.chance(300);
-        let before_midnight = i64::try_from(rng.within(1_000..=60_000)).unwrap_or(0);
-        let wall = if midnight { NOON + 43_200_000 - before_midnight } else { NOON };
+        let wall = MIDNIGHT - i64::try_from(plan.until_midnight).unwrap_or(0);
         let started = Instant::now();
         TIME.set(Some((started, wall)));
         let world = Self {
@@ -126,12 +129,7 @@ impl World {
         };
         world.trace(|| format!("plan: {:?}", world.plan.faults));
         world.trace(|| format!("store: {:?}", world.plan.store));
-        world.trace(|| {
-            format!(
-                "crashes {:?}, jumps {:?}, outage {:?}, {} clients",
-                world.plan.crashes, world.plan.jumps, world.plan.outage, world.plan.clients
-            )
-        });
+        world.trace(|| format!("ends: {:?}", world.plan.ends));
         world.trace(|| world.plan.text.clone());
         Arc::new(world)
     }
@@ -200,23 +198,17 @@ impl World {
         let engine = Engine::new(&policy, restored, now);
         let gate = Arc::new(Gate::new(engine, clock, disk.clone(), metrics));
         let dialer = Dialer::new(self);
-        let target = Target {
-            host: "provider.test".to_owned(),
-            port: 80,
-            authority: http::HeaderValue::from_static("provider.test"),
-            base_path: String::new(),
-            tls: None,
-            connect_timeout: config.upstream.connect_timeout,
-            network: Some(Arc::new(dialer.clone())),
-        };
+        let target = target(&config, &dialer);
         let keep = config.state.keep_solves;
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let proxy = Arc::new(Proxy::new(gate.clone(), clock, config, target, self.tasks.clone()));
-        let stop = CancellationToken::new();
-        let watching =
-            watcher::run(proxy.clone(), gate.clone(), self.tasks.clone(), keep, stop.clone());
-        self.tasks.spawn(watching);
-        *self.process.lock() = Some(Process { gate, proxy, disk, dialer, stop });
+        let requests = TaskTracker::new();
+        let proxy = Arc::new(Proxy::new(gate.clone(), clock, config, target, requests.clone()));
+        let stop_requests = CancellationToken::new();
+        let stop_chores = CancellationToken::new();
+        let (polls, stop) = (self.tasks.clone(), stop_chores.clone());
+        self.tasks.spawn(watcher::run(proxy.clone(), gate.clone(), polls, keep, stop));
+        let process = Process { gate, proxy, disk, dialer, requests, stop_requests, stop_chores };
+        *self.process.lock() = Some(process);
     }
 
     /// The process dies at once: its connections end, what it did not commit is lost. Its tasks run on
@@ -227,12 +219,56 @@ impl World {
         self.trace(|| "crash".to_owned());
         process.dialer.die();
         process.disk.crash(rng.chance(500));
-        process.stop.cancel();
+        process.stop_chores.cancel();
         for (link, side) in std::mem::take(&mut *self.links.lock()) {
             link.sever(side, rng.chance(700));
         }
         let book = self.book.lock();
         self.provider.lock().process_died(&book);
+    }
+
+    /// SIGTERM: no new connections, requests under way answered, everything written down. The order is
+    /// that of `app::App::stop`.
+    pub(crate) async fn stop(&self) {
+        let Some(process) = self.process.lock().take() else { return };
+        self.trace(|| "stop".to_owned());
+        let links = std::mem::take(&mut *self.links.lock());
+        links.iter().for_each(|(link, _)| link.drain());
+        process.stop_requests.cancel();
+        process.requests.close();
+        let grace = Duration::from_secs(90);
+        if tokio::time::timeout(grace, process.requests.wait()).await.is_err() {
+            self.wrong(Invariant::Answered, "requests under way do not end at a stop");
+        }
+        process.stop_chores.cancel();
+        while !process.disk.is_idle() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        process.dialer.die();
+        process.disk.crash(true);
+        links.iter().for_each(|(link, side)| link.sever(*side, true));
+        self.trace(|| "stopped".to_owned());
+        self.provider.lock().process_died(&self.book.lock());
+    }
+
+    /// The config is put in force again, and the provider connected to anew.
+    pub(crate) fn reload(&self) {
+        let process = self.process.lock();
+        let Some(process) = process.as_ref() else { return };
+        self.trace(|| "reload".to_owned());
+        process.gate.reconfigure(&Arc::new(self.plan.config.policy.clone()));
+        process.proxy.redirect(target(&self.plan.config, &process.dialer));
+    }
+
+    /// The background asked the provider about its accounts.
+    pub(crate) fn observe_accounts(&self) {
+        let Some(gate) = self.gate() else { return };
+        for (place, name) in ACCOUNTS.iter().enumerate() {
+            let (_, ours) = gate.account_state(name);
+            let total = u32::try_from(self.plan.threads[place]).unwrap_or(1);
+            gate.observe_account(name, AccountReport::Threads { total, working: ours, ours });
+            gate.observe_account(name, AccountReport::Balance(Money::from_micros(9_000_000)));
+        }
     }
 
     /// The wall clock jumps.
@@ -243,10 +279,10 @@ impl World {
 
     /// A client's connection, if anybody accepts it.
     pub(crate) fn connect(self: &Arc<Self>, tenant: usize) -> Option<(Link, End)> {
-        let (proxy, stop) = {
+        let (proxy, requests, stop) = {
             let process = self.process.lock();
             let process = process.as_ref()?;
-            (process.proxy.clone(), process.stop.clone())
+            (process.proxy.clone(), process.requests.clone(), process.stop_requests.clone())
         };
         let mut rng = self.fork();
         let mut scanner = Scanner::new(self.clone(), tenant);
@@ -254,9 +290,7 @@ impl World {
         let (link, client, server) = connect(self.plan.link(&mut rng), rng, Some((1, tap)));
         self.links.lock().push((link.clone(), 1));
         let peer = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
-        // Not `stop`: a crash does not drain.
-        let _ = stop;
-        self.tasks.spawn(proxy::serve_stream(proxy, server, peer, CancellationToken::new()));
+        requests.spawn(proxy::serve_stream(proxy, server, peer, stop));
         Some((link, client))
     }
 
@@ -343,5 +377,17 @@ impl World {
             let what = format!("the id {id} goes out, and the record does not know it");
             self.wrong(Invariant::BoundBeforeAnswer, what);
         }
+    }
+}
+
+fn target(config: &Config, dialer: &Dialer) -> Target {
+    Target {
+        host: "provider.test".to_owned(),
+        port: 80,
+        authority: http::HeaderValue::from_static("provider.test"),
+        base_path: String::new(),
+        tls: None,
+        connect_timeout: config.upstream.connect_timeout,
+        network: Some(Arc::new(dialer.clone())),
     }
 }
