@@ -59,7 +59,7 @@ impl Client {
         while self.world.ms() < self.world.plan.traffic_ms {
             match self.rng.within(0..=99) {
                 0..=59 => self.submit_and_follow().await,
-                60..=69 => self.burst().await,
+                60..=69 => self.burst(),
                 70..=76 => self.solve_at_once().await,
                 77..=84 => self.look_at_anothers().await,
                 85..=92 => self.ask_for_figures().await,
@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Several submissions at the same instant.
-    async fn burst(&mut self) {
+    fn burst(&mut self) {
         let size = self.rng.within(2..=5);
         let twins: Vec<_> = (0..size).map(|_| self.twin()).collect();
         for mut twin in twins {

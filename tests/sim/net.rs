@@ -104,7 +104,7 @@ impl Link {
 
     /// Whether a request that was sent at `sent` may have met a connection that was being closed.
     pub(crate) fn was_drained(&self, sent: Instant) -> bool {
-        let on_its_way = Duration::from_millis(1_000);
+        let on_its_way = Duration::from_secs(1);
         self.0.lock().drained_at.is_some_and(|at| sent + on_its_way >= at)
     }
 
@@ -155,13 +155,13 @@ impl State {
             if *due > now {
                 return Found::Later(Some(broken.map_or(*due, |(at, _)| at.min(*due))));
             }
-            let size = chunk.len().min(buf.remaining());
-            buf.put_slice(&chunk[..size]);
-            chunk.drain(..size);
+            let taken = chunk.len().min(buf.remaining());
+            buf.put_slice(&chunk[..taken]);
+            chunk.drain(..taken);
             if chunk.is_empty() {
                 half.chunks.pop_front();
             }
-            half.buffered -= size;
+            half.buffered -= taken;
             half.writer.take().into_iter().for_each(Waker::wake);
             return Found::Bytes;
         }

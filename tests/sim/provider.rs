@@ -238,10 +238,9 @@ fn read_nonce(text: &str) -> Option<usize> {
 
 fn note_arrivals_in(world: &World, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    if text.contains("in.php") || text.contains("solve.php") {
-        if let Some(asked) = read_nonce(&text) {
-            arrive(world, asked, (false, None));
-        }
+    let submits = text.contains("in.php") || text.contains("solve.php");
+    if let Some(asked) = read_nonce(&text).filter(|_| submits) {
+        arrive(world, asked, (false, None));
     }
 }
 
@@ -254,8 +253,8 @@ async fn exchange(
 ) -> io::Result<()> {
     let submits = request.script != "res.php";
     let faulty = rng.chance(world.plan.faults.provider);
-    let faults: &[Fault] = if submits { &SUBMIT_FAULTS } else { &POLL_FAULTS };
-    let fault = faulty.then(|| *rng.pick(faults));
+    let possible: &[Fault] = if submits { &SUBMIT_FAULTS } else { &POLL_FAULTS };
+    let fault = faulty.then(|| *rng.pick(possible));
     let slow = rng.chance(world.plan.faults.provider / 2);
     let delay = if slow { rng.within(1_000..=20_000) } else { rng.within(0..=60) };
     let (body, delay) = if submits {

@@ -1,4 +1,4 @@
-//! Chance from a seed: SplitMix64, so that a seed means the same whatever crates come and go.
+//! Chance from a seed: `SplitMix64`, so that a seed means the same whatever crates come and go.
 
 use std::ops::RangeInclusive;
 

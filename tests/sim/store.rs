@@ -176,6 +176,6 @@ impl Record for Disk {
 
 impl Queue {
     fn oldest(&self) -> Option<Duration> {
-        self.in_flight.first().or(self.waiting.front()).map(|item| item.sent_at.elapsed())
+        self.in_flight.first().or_else(|| self.waiting.front()).map(|item| item.sent_at.elapsed())
     }
 }

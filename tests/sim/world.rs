@@ -233,7 +233,9 @@ impl World {
         let Some(process) = self.process.lock().take() else { return };
         self.trace(|| "stop".to_owned());
         let links = std::mem::take(&mut *self.links.lock());
-        links.iter().for_each(|(link, _)| link.drain());
+        for (link, _) in &links {
+            link.drain();
+        }
         process.stop_requests.cancel();
         process.requests.close();
         let grace = Duration::from_secs(90);
@@ -246,7 +248,9 @@ impl World {
         }
         process.dialer.die();
         process.disk.crash(true);
-        links.iter().for_each(|(link, side)| link.sever(*side, true));
+        for (link, side) in &links {
+            link.sever(*side, true);
+        }
         self.trace(|| "stopped".to_owned());
         self.provider.lock().process_died(&self.book.lock());
     }
