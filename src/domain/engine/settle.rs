@@ -1,6 +1,5 @@
 //! From the provider's id to the end of the money: bind, verdict, delivery, charge or void.
 
-use std::mem;
 use std::time::Duration;
 
 use super::{Engine, place_index};
@@ -136,19 +135,20 @@ impl Engine {
     /// there is a write to wait for, also while an earlier hand-over is not committed yet.
     pub(super) fn offer(&mut self, solve_id: SolveId) -> bool {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return false };
-        let unseen = mem::take(&mut solve.unseen);
         let is_ready = solve.money == MoneyState::Ready;
         solve.offers += u32::from(is_ready);
-        if is_ready || unseen {
+        let waits = is_ready || solve.unseen;
+        if waits {
             self.outbox.push(Write::Offer(solve_id, true));
         }
-        is_ready || unseen
+        waits
     }
 
     /// The answer's last byte was flushed to the client: the solve is charged, once.
     pub fn delivered(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
         solve.offers = solve.offers.saturating_sub(1);
+        solve.unseen = false;
         let is_due = solve.money == MoneyState::Ready;
         #[cfg(feature = "seeded-bugs")]
         let is_due = is_due || seeded::is_planted(Bug::DoubleSettle);
