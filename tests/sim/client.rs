@@ -15,8 +15,10 @@ use crate::world::{Asked, World};
 
 /// `in.php` is answered within 5 s of its last byte; the rest is for the way.
 const SUBMIT_MAX: u64 = 6_000;
-/// The patience of a poll, and what the record may take.
+/// The patience of a poll, and what a record in trouble may take.
 const POLL_MAX: u64 = 12_000;
+/// The patience of a poll while the record is well, and the way.
+const POLL_USUAL_MAX: u64 = 5_500;
 
 /// One client: a tenant, one of its keys, and a connection that it keeps.
 pub(crate) struct Client {
@@ -286,6 +288,7 @@ impl Client {
         }
         match answered {
             Ok(Some(answer)) => {
+                self.check_time(sent_at, how);
                 connection.used_ms = self.world.ms();
                 if self.rng.chance(700) {
                     self.connection = Some(connection);
@@ -312,6 +315,16 @@ impl Client {
                 }
                 Err(Gone::Cut)
             }
+        }
+    }
+
+    /// Whatever the provider does, a poll is answered in time; only the record may keep it.
+    fn check_time(&self, sent_at: Instant, how: How) {
+        let took = u64::try_from(sent_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let store = &self.world.plan.store;
+        let is_well = store.stall == 0 && store.failing.is_empty();
+        if how.limit_ms == POLL_MAX && is_well && took > POLL_USUAL_MAX {
+            self.world.wrong(Invariant::Answered, format!("a poll took {took} ms"));
         }
     }
 

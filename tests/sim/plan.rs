@@ -74,10 +74,24 @@ pub(crate) struct Limits {
 /// One end of the process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ending {
+    /// In milliseconds from the start, at the latest.
     pub(crate) at: u64,
+    /// Right after that event, if it comes before: where a crash hurts most.
+    pub(crate) after: Option<(Event, u64)>,
     /// All at once; otherwise by SIGTERM.
     pub(crate) is_crash: bool,
     pub(crate) down: u64,
+}
+
+/// What a crash may follow; with a number, the so many-th of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Event {
+    /// A submission reached the provider.
+    Arrived,
+    /// An id was handed out.
+    Accepted,
+    /// An answer was handed out.
+    Delivered,
 }
 
 /// How often things go wrong, in a thousand.
@@ -118,7 +132,11 @@ impl Plan {
         let at = |rng: &mut Rng| rng.within(1_000..=traffic_ms + 5_000);
         let ending = |rng: &mut Rng, at| Ending {
             at,
-            is_crash: rng.chance(700),
+            after: rng.chance(600).then(|| {
+                let events = [Event::Arrived, Event::Accepted, Event::Delivered, Event::Delivered];
+                (*rng.pick(&events), rng.within(1..=8))
+            }),
+            is_crash: rng.chance(800),
             down: rng.within(100..=5_000),
         };
         let ends = match rng.within(0..=9) {

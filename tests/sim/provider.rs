@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::Invariant;
 use crate::book::Book;
 use crate::net::{End, connect};
-use crate::plan::{ACCOUNTS, VIRTUAL, real_key};
+use crate::plan::{ACCOUNTS, Event, VIRTUAL, real_key};
 use crate::rng::Rng;
 use crate::world::{Asked, World};
 
@@ -422,6 +422,7 @@ fn arrive(world: &World, asked: usize, (occupies, id): (bool, Option<String>)) {
         provider.arrivals.push(Arrival { asked, at_ms, incarnation, occupies, id });
         twice
     };
+    world.happened(Event::Arrived);
     if twice {
         world.wrong(Invariant::SentOnce, format!("submission {asked} was sent twice"));
     }

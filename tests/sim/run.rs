@@ -152,7 +152,18 @@ async fn play(world: &Arc<World>) {
 async fn end_and_start(world: Arc<World>) {
     for ending in world.plan.ends.clone() {
         let wait = ending.at.saturating_sub(world.ms());
-        tokio::time::sleep(Duration::from_millis(wait)).await;
+        let waiting = tokio::time::sleep(Duration::from_millis(wait));
+        match ending.after {
+            None => waiting.await,
+            Some((event, times)) => tokio::select! {
+                biased;
+                () = waiting => {}
+                () = world.until(event, times) => {
+                    let soon = world.fork().within(0..=world.plan.store.commit_max + 5);
+                    tokio::time::sleep(Duration::from_millis(soon)).await;
+                }
+            },
+        }
         if ending.is_crash {
             world.crash();
         } else {

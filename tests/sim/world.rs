@@ -21,6 +21,7 @@ use solvegate::gate::Gate;
 use solvegate::proxy::{self, Proxy, Target};
 use solvegate::record::metrics::Metrics;
 use solvegate::record::store::Committed;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::Invariant;
 use crate::book::Book;
 use crate::net::{End, Link, connect};
-use crate::plan::{ACCOUNTS, METHODS, Plan};
+use crate::plan::{ACCOUNTS, Event, METHODS, Plan};
 use crate::provider::{Dialer, Provider};
 use crate::rng::Rng;
 use crate::scan::Scanner;
@@ -64,6 +65,8 @@ pub(crate) struct World {
     /// Connections of the living process, and its side of each.
     links: Mutex<Vec<(Link, usize)>>,
     incarnation: Mutex<u32>,
+    /// What happened so far in this process.
+    events: watch::Sender<BTreeMap<Event, u64>>,
 }
 
 /// What was seen from outside.
@@ -125,6 +128,7 @@ impl World {
             process: Mutex::default(),
             links: Mutex::default(),
             incarnation: Mutex::new(0),
+            events: watch::Sender::default(),
             plan,
         };
         world.trace(|| format!("plan: {:?}", world.plan.faults));
@@ -151,6 +155,17 @@ impl World {
         let what = what.into();
         self.trace(|| format!("WRONG {invariant:?}: {what}"));
         self.wrong.lock().push((invariant, what));
+    }
+
+    pub(crate) fn happened(&self, event: Event) {
+        self.events.send_modify(|events| *events.entry(event).or_default() += 1);
+    }
+
+    /// Waits until that happened so often.
+    pub(crate) async fn until(&self, event: Event, times: u64) {
+        let mut events = self.events.subscribe();
+        let often = |events: &BTreeMap<Event, u64>| events.get(&event) >= Some(&times);
+        let _ = events.wait_for(often).await;
     }
 
     pub(crate) fn count(&self, what: &'static str) {
@@ -181,6 +196,7 @@ impl World {
     pub(crate) fn start(self: &Arc<Self>) {
         *self.incarnation.lock() += 1;
         self.trace(|| "start".to_owned());
+        self.events.send_replace(BTreeMap::new());
         let config = self.plan.config.clone();
         let policy = Arc::new(config.policy.clone());
         let now = now();
@@ -373,10 +389,12 @@ impl World {
             self.wrong(Invariant::RecordedBeforeAnswer, what);
         }
         self.seen.lock().flushed.insert(id.to_owned());
+        self.happened(Event::Delivered);
     }
 
     /// The sidecar handed out a task id.
     pub(crate) fn id_flushed(&self, id: &str) {
+        self.happened(Event::Accepted);
         if !self.book.lock().is_bound(id) {
             let what = format!("the id {id} goes out, and the record does not know it");
             self.wrong(Invariant::BoundBeforeAnswer, what);
