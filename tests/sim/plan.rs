@@ -124,7 +124,7 @@ impl Plan {
         let traffic_ms = *rng.pick(&[8_000, 15_000, 30_000]);
         let deadline_ms = *rng.pick(&[5_000, 15_000, 40_000]);
         let forget_ms = deadline_ms.max(*rng.pick(&[30_000, 60_000, 90_000]));
-        let threads = [rng.within(2..=12), rng.within(1..=6)];
+        let threads = [rng.within(3..=30), rng.within(2..=16)];
         let text = text(rng, &tenants, (deadline_ms, forget_ms), threads);
         let config = config::parse("sim.yaml", &text, std::path::Path::new(""), &|_| None)
             .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
@@ -134,14 +134,14 @@ impl Plan {
             at,
             after: rng.chance(600).then(|| {
                 let events = [Event::Arrived, Event::Accepted, Event::Delivered, Event::Delivered];
-                (*rng.pick(&events), rng.within(1..=8))
+                (*rng.pick(&events), rng.within(1..=6))
             }),
             is_crash: rng.chance(800),
             down: rng.within(100..=5_000),
         };
         let ends = match rng.within(0..=9) {
-            0..=3 => vec![(at(rng))],
-            4 => vec![at(rng) / 2, traffic_ms + 30_000],
+            0..=4 => vec![at(rng)],
+            5 => vec![at(rng) / 2, traffic_ms + 30_000],
             _ => Vec::new(),
         };
         let ends: Vec<_> = ends.into_iter().map(|at| ending(rng, at)).collect();
@@ -203,7 +203,7 @@ impl Tenant {
         let keys = (0..rng.within(1..=2)).map(|key| Key {
             id: format!("k{key}"),
             secret: format!("{:z<32}", format!("{VIRTUAL}t{number}k{key}")),
-            limits: if rng.chance(500) { Limits::default() } else { Limits::new(rng, 2) },
+            limits: if rng.chance(700) { Limits::default() } else { Limits::new(rng, 2) },
         });
         Self {
             name: format!("t{number}"),
@@ -219,13 +219,13 @@ impl Limits {
     fn new(rng: &mut Rng, tightness: i64) -> Self {
         let mut some = |per_mille| rng.chance(per_mille);
         let [in_flight, rate, daily, prepaid, cap] =
-            [some(600), some(300), some(300), some(400), some(200)];
+            [some(400), some(200), some(200), some(300), some(150)];
         Self {
-            in_flight: in_flight.then(|| rng.within(1..=4)),
-            rate: rate.then(|| (rng.within(6..=60), rng.within(1..=6))),
-            daily: daily.then(|| rng.within(1..=20)),
-            prepaid: prepaid.then(|| 1_000 * i64::try_from(rng.within(4..=60)).unwrap_or(4)),
-            day_cap: cap.then(|| 20_000 / tightness),
+            in_flight: in_flight.then(|| rng.within(1..=6)),
+            rate: rate.then(|| (rng.within(6..=90), rng.within(1..=8))),
+            daily: daily.then(|| rng.within(2..=30)),
+            prepaid: prepaid.then(|| 1_000 * i64::try_from(rng.within(6..=120)).unwrap_or(4)),
+            day_cap: cap.then(|| 40_000 / tightness),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Invariant;
 use crate::book::Book;
-use crate::net::{End, connect};
+use crate::net::{End, Link, connect};
 use crate::plan::{ACCOUNTS, Event, VIRTUAL, real_key};
 use crate::rng::Rng;
 use crate::world::{Asked, World};
@@ -161,27 +161,37 @@ impl Network for Dialer {
             }
             let plan = world.plan.link(&mut rng);
             let whole = plan.cut.is_none();
+            let incarnation = world.incarnation();
             let serving = rng.fork();
             let (link, sidecar, provider) = connect(plan, rng, None);
-            world.hold_link(link);
-            world.tasks.spawn(serve(world.clone(), provider, (whole, serving)));
+            world.hold_link(link.clone());
+            let from = From { link, whole, incarnation };
+            world.tasks.spawn(serve(world.clone(), provider, from, serving));
             Ok(Box::new(sidecar) as Box<dyn Stream>)
         })
     }
 }
 
-async fn serve(world: Arc<World>, mut end: End, (whole, mut rng): (bool, Rng)) {
+/// Where a request comes from.
+struct From {
+    link: Link,
+    /// Nothing is going to cut that connection.
+    whole: bool,
+    incarnation: u32,
+}
+
+async fn serve(world: Arc<World>, mut end: End, from: From, mut rng: Rng) {
     let mut buffer = Vec::new();
     let idle = Duration::from_millis(*rng.pick(&[300, 900, 5_000, 60_000]));
     loop {
         let reading = read_request(&mut end, &mut buffer);
         let Ok(Ok(request)) = tokio::time::timeout(idle, reading).await else {
             // What came in part was sent all the same.
-            note_arrivals_in(&world, &buffer);
+            note_arrivals_in(&world, &from, &buffer);
             return;
         };
         let keeps_open = rng.chance(900);
-        match exchange(&world, &mut end, &request, (whole, keeps_open), &mut rng).await {
+        match exchange(&world, &mut end, &request, (&from, keeps_open), &mut rng).await {
             Ok(()) if keeps_open => {}
             _ => return,
         }
@@ -236,11 +246,11 @@ fn read_nonce(text: &str) -> Option<usize> {
     text.split_once("nonce")?.1.get(..5)?.parse().ok()
 }
 
-fn note_arrivals_in(world: &World, bytes: &[u8]) {
+fn note_arrivals_in(world: &World, from: &From, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let submits = text.contains("in.php") || text.contains("solve.php");
     if let Some(asked) = read_nonce(&text).filter(|_| submits) {
-        arrive(world, asked, (false, None));
+        arrive(world, asked, from, (false, None));
     }
 }
 
@@ -248,7 +258,7 @@ async fn exchange(
     world: &World,
     end: &mut End,
     request: &Request,
-    (whole, keeps_open): (bool, bool),
+    (from, keeps_open): (&From, bool),
     rng: &mut Rng,
 ) -> io::Result<()> {
     let submits = request.script != "res.php";
@@ -258,7 +268,7 @@ async fn exchange(
     let slow = rng.chance(world.plan.faults.provider / 2);
     let delay = if slow { rng.within(1_000..=20_000) } else { rng.within(0..=60) };
     let (body, delay) = if submits {
-        submit(world, request, (fault, whole), (rng, delay)).await
+        submit(world, request, (fault, from), (rng, delay)).await
     } else {
         tokio::time::sleep(Duration::from_millis(delay)).await;
         (poll(world, request, fault), 0)
@@ -296,7 +306,7 @@ async fn exchange(
 async fn submit(
     world: &World,
     request: &Request,
-    (fault, whole): (Option<Fault>, bool),
+    (fault, from): (Option<Fault>, &From),
     (rng, delay): (&mut Rng, u64),
 ) -> (String, u64) {
     let Some(asked) = request.fields.values().find_map(|value| read_nonce(value)) else {
@@ -305,17 +315,17 @@ async fn submit(
     let owner = world.seen.lock().asked[asked].clone();
     check_key(world, request, world.plan.tenants[owner.tenant].account);
     if let Some(Fault::Code(code)) = fault {
-        arrive(world, asked, (false, None));
+        arrive(world, asked, from, (false, None));
         return (code.to_owned(), delay);
     }
     if fault == Some(Fault::Refuse) {
-        arrive(world, asked, (false, None));
+        arrive(world, asked, from, (false, None));
         return (String::new(), delay);
     }
     if fault == Some(Fault::Again) && request.script == "in.php" {
         let again = given_before(world, &owner);
         if let Some(id) = again {
-            arrive(world, asked, (false, None));
+            arrive(world, asked, from, (false, None));
             world.count("duplicate ids");
             return (format!("OK|{id}"), delay);
         }
@@ -336,7 +346,7 @@ async fn submit(
     world.provider.lock().tasks.insert(id.clone(), task);
     let sync = request.script == "solve.php";
     let healthy = fault.is_none() || fault == Some(Fault::Again);
-    arrive(world, asked, (whole && healthy, Some(id.clone())));
+    arrive(world, asked, from, (healthy, Some(id.clone())));
     if sync {
         tokio::time::sleep(Duration::from_millis(solve_ms)).await;
         let body = match fate {
@@ -413,8 +423,9 @@ fn check_key(world: &World, request: &Request, account: usize) {
 }
 
 /// A submission is here: the only one for its client's, and within every limit.
-fn arrive(world: &World, asked: usize, (occupies, id): (bool, Option<String>)) {
-    let (at_ms, incarnation) = (world.ms(), world.incarnation());
+fn arrive(world: &World, asked: usize, from: &From, (healthy, id): (bool, Option<String>)) {
+    let (at_ms, incarnation) = (world.ms(), from.incarnation);
+    let occupies = healthy && from.whole && !from.link.is_broken();
     world.trace(|| format!("provider: submission {asked} arrives, {id:?}"));
     let twice = {
         let mut provider = world.provider.lock();

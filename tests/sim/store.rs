@@ -71,11 +71,17 @@ impl Disk {
     /// The process dies; the group under way may have made it.
     pub(crate) fn crash(&self, made_it: bool) {
         self.0.alive.store(false, Ordering::Relaxed);
-        let group = {
+        let (waiting, group) = {
             let mut queue = self.0.queue.lock();
-            queue.waiting.clear();
-            std::mem::take(&mut queue.in_flight)
+            (std::mem::take(&mut queue.waiting), std::mem::take(&mut queue.in_flight))
         };
+        let lost = waiting.iter().chain(group.iter().filter(|_| !made_it));
+        for item in lost {
+            self.0.world.trace(|| format!("store: lost {:?}", item.write));
+            if matches!(&item.write, Write::Settle(settled) if settled.charged.is_some()) {
+                self.0.world.count("charges lost by a crash");
+            }
+        }
         self.0.world.trace(|| format!("store: crash, {} under way, kept: {made_it}", group.len()));
         if made_it {
             for item in group {
