@@ -275,6 +275,7 @@ fn target(config: &Config) -> Result<Target, TlsError> {
         base_path: url.base_path().to_owned(),
         tls,
         connect_timeout: config.upstream.connect_timeout,
+        network: None,
     })
 }
 

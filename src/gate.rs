@@ -21,10 +21,12 @@ use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
 use crate::domain::rejection::{Reason, Rejection};
+#[cfg(feature = "seeded-bugs")]
+use crate::domain::seeded::{self, Bug};
 use crate::domain::solve::{Answer, Form, Identity, Submission};
 use crate::domain::time::Now;
 use crate::record::metrics::{Metrics, StoreFigures};
-use crate::record::store::{Committed, Store};
+use crate::record::store::{Committed, Record};
 
 /// While the store is failing, a ready answer is handed out all the same after this long: the client
 /// would lose what it paid for, while the charge waits in memory for the store.
@@ -37,7 +39,7 @@ const TENANTS_AT_ONCE: usize = 256;
 pub struct Gate {
     engine: Mutex<Engine>,
     clock: Clock,
-    store: Store,
+    store: Box<dyn Record>,
     metrics: Metrics,
 }
 
@@ -59,8 +61,13 @@ pub enum Bound {
 
 impl Gate {
     /// Opens the door.
-    pub fn new(engine: Engine, clock: Clock, store: Store, metrics: Metrics) -> Self {
-        let gate = Self { engine: Mutex::new(engine), clock, store, metrics };
+    pub fn new(
+        engine: Engine,
+        clock: Clock,
+        store: impl Record + 'static,
+        metrics: Metrics,
+    ) -> Self {
+        let gate = Self { engine: Mutex::new(engine), clock, store: Box::new(store), metrics };
         gate.with(|_, _| ());
         gate
     }
@@ -113,6 +120,17 @@ impl Gate {
         decision
     }
 
+    /// [`admit`](Self::admit) with a look at the limits first, and the taking a moment later.
+    #[cfg(feature = "seeded-bugs")]
+    pub async fn admit_in_two_steps(&self, submission: Submission) -> Decision {
+        let rejection = self.with(|engine, now| engine.check_only(&submission, now));
+        tokio::task::yield_now().await;
+        match rejection {
+            Some(rejection) => Decision::Reject { rejection, asks_threads: false },
+            None => self.with(|engine, now| engine.admit_unchecked(submission, now)),
+        }
+    }
+
     /// Counts a refusal that the shell decided on by itself.
     pub fn rejected(&self, identity: Identity, reason: Reason) {
         let tenant = self.engine.lock().tenant_name(identity).clone();
@@ -132,6 +150,10 @@ impl Gate {
             return Bound::Duplicate;
         }
         if pass_through && !self.store.is_accepting() {
+            return Bound::Durable;
+        }
+        #[cfg(feature = "seeded-bugs")]
+        if seeded::is_planted(Bug::AnswerBeforeBind) {
             return Bound::Durable;
         }
         match pending.wait().await {

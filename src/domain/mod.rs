@@ -17,6 +17,8 @@ pub mod outcome;
 pub mod policy;
 pub mod rejection;
 pub mod scope;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 pub mod slo;
 pub mod solve;
 pub mod time;
