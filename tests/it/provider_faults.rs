@@ -242,7 +242,7 @@ async fn bed() -> (Warp, World) {
 fn setup() -> Setup {
     let setup = Setup::default();
     let provider = Options { log_max: 100, ..setup.provider.clone() };
-    let upstream = "poll_spacing: 0s, submit_timeout: 1s, poll_timeout: 1s";
+    let upstream = "poll_spacing: 0s, submit_timeout: 3s, poll_timeout: 1s";
     Setup { upstream, provider, ..setup }
 }
 
@@ -276,7 +276,7 @@ fn connections() -> Vec<Fault> {
         fault("hangs before", false, Act::Hang),
         fault("hangs after", true, Act::Hang),
         fault("drips", true, Act::Drip),
-        fault("late", true, Act::Delay(Duration::from_secs(2))),
+        fault("late", true, Act::Delay(Duration::from_secs(4))),
         fault("harmless: a little late", true, Act::Delay(Duration::from_millis(200))),
     ]
 }
