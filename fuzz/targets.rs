@@ -15,13 +15,14 @@ use http::{HeaderValue, Method};
 use jiff::civil::{Date, date};
 use solvegate::config;
 use solvegate::domain::captcha_type::CaptchaType;
+use solvegate::domain::engine::Engine;
 use solvegate::domain::ids::{SolveId, TaskId};
 use solvegate::domain::journal::{
     CreditKind, CreditRecord, SettleRecord, SolveRecord, TaskRecord, TaskState, Write,
 };
 use solvegate::domain::money::Money;
 use solvegate::domain::outcome::{Outcome, SliEvent};
-use solvegate::domain::time::{Mono, Wall};
+use solvegate::domain::time::{Mono, Now, Wall};
 use solvegate::record::store::{Durability, OpenError, Reader, Store, StoreOptions, verify};
 use solvegate::wire::answer::{self, Polled, Submitted};
 use solvegate::wire::request::{Call, Head, form_hint, parse};
@@ -336,6 +337,13 @@ pub(crate) fn store_open(input: &[u8]) {
                 ids.max().is_none_or(|max| max < restored.next_solve),
                 "a solve id comes twice"
             );
+            // What is opened can be worked with.
+            let now = Now { mono: Mono(365 * 86_400 * 1_000_000_000), wall: Wall(NOON + 60_000) };
+            let policy = Arc::new(config::default_config().policy);
+            let mut engine = Engine::new(&policy, restored, now);
+            let later = now + Duration::from_hours(2);
+            let _ = (engine.snapshot(now), engine.expire(usize::MAX, later));
+            assert!(engine.holds_add_up());
             if let Ok(reader) = Reader::open(&options.path) {
                 let _ = (verify(&reader), reader.solves(10), reader.charges("acme", TODAY));
             }

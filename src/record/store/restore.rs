@@ -59,7 +59,7 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
         tenant: name(row, 3)?,
         key_id: name(row, 4)?,
         captcha_type: read_type(&captcha_type)?,
-        price: Money::from_micros(row.get(6)?),
+        price: money(row, 6)?,
         submitted_at: Wall(row.get(7)?),
         source_ip: source_ip.map(|ip| read_ip(&ip)).transpose()?,
         page: row.get(9)?,
@@ -71,6 +71,17 @@ fn task(row: &Row<'_>) -> rusqlite::Result<TaskRecord> {
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<Name> {
     row.get::<_, String>(column).map(Name::from)
+}
+
+/// No sum of ours comes near; a flipped bit may, and would overflow later.
+const MICROS_MAX: u64 = 1_000_000_000_000_000_000;
+
+fn money(row: &Row<'_>, column: usize) -> rusqlite::Result<Money> {
+    let micros: i64 = row.get(column)?;
+    if micros.unsigned_abs() > MICROS_MAX {
+        return Err(unreadable("amount", &micros));
+    }
+    Ok(Money::from_micros(micros))
 }
 
 fn read_ip(text: &str) -> rusqlite::Result<IpAddr> {
@@ -86,7 +97,7 @@ fn wallets(conn: &Connection) -> rusqlite::Result<Vec<WalletTotal>> {
         Ok(WalletTotal {
             tenant: name(row, 0)?,
             key_id: row.get::<_, Option<String>>(1)?.map(Name::from),
-            amount: Money::from_micros(row.get(2)?),
+            amount: money(row, 2)?,
         })
     })?
     .collect()
@@ -133,9 +144,9 @@ fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>
             tenant: name(row, 0)?,
             key_id: name(row, 1)?,
             day_solves: u64::try_from(day_solves).map_err(|_| unreadable("solves", &day_solves))?,
-            day_spent: Money::from_micros(row.get(3)?),
-            month_spent: Money::from_micros(row.get(4)?),
-            total_spent: Money::from_micros(row.get(5)?),
+            day_spent: money(row, 3)?,
+            month_spent: money(row, 4)?,
+            total_spent: money(row, 5)?,
         })
     })?
     .collect()
