@@ -16,12 +16,13 @@ FAST = "SolvegateErrorBudgetBurnFast"
 MOST = "SolvegateMostSolvesFailing"
 SLOWER = {"SolvegateErrorBudgetBurnMedium", "SolvegateErrorBudgetBurnSlow"}
 UNAVAILABLE = "SolvegateUpstreamUnavailable"
+NONE_LEFT = "SolvegateAllAccountsUnavailable"
 DOWN = "SolvegateDown"
 REACHED = "SolvegateTenantAllocationReached"
 STORE = "SolvegateStoreFailing"
 
 # What has fired when the story ends, and what may have, as it takes longer than the chapters that lead to it.
-FIRED = {FAST, MOST, *SLOWER, UNAVAILABLE, DOWN, REACHED, STORE, WATCHDOG}
+FIRED = {FAST, MOST, *SLOWER, UNAVAILABLE, NONE_LEFT, DOWN, REACHED, STORE, WATCHDOG}
 MAY_FIRE = {
     "SolvegateErrorBudgetBurnLongTerm",
     "SolvegateErrorBudgetExhausted",
@@ -131,7 +132,7 @@ def test_a_dead_provider_pages_once_and_silences_what_follows_from_it(chain):
 
     assert page.labels["account"] == "main" and page.labels["severity"] == "critical"
     is_readable(page)
-    eventually(lambda: held_back(chain, UNAVAILABLE, burning(chain)), "burning types held back")
+    eventually(lambda: held_back(chain, NONE_LEFT, burning(chain)), "burning types held back")
 
     chain.start_provider()
     is_readable(notice(chain, "pager", "resolved", alertname=UNAVAILABLE))

@@ -200,6 +200,12 @@ def _(dash):
 
 @breaks("queries_are_filtered_by_job_and_instance")
 def _(dash):
+    """alerts that must have a job"""
+    edit(dash, 'ALERTS{job=~"$job|"', 'ALERTS{job=~"$job"')
+
+
+@breaks("queries_are_filtered_by_job_and_instance")
+def _(dash):
     """a query of every instance"""
     edit(dash, ', instance=~"$instance"', "")
 
@@ -277,6 +283,13 @@ def _(dash):
     rows[0]["title"], rows[1]["title"] = rows[1]["title"], rows[0]["title"]
 
 
+@breaks("every_page_about_an_slo_is_marked")
+def _(dash):
+    """marks of burn alerts only"""
+    each = next(each for each in dash["annotations"]["list"] if each["name"] == "Burn alerts")
+    each["expr"] = each["expr"].replace("|SolvegateMostSolvesFailing", "")
+
+
 @breaks("burn_thresholds_are_dashed")
 def _(dash):
     """a threshold drawn as a line"""
@@ -287,8 +300,8 @@ def _(dash):
 @breaks("burn_thresholds_are_dashed")
 def _(dash):
     """the threshold of another tier"""
-    edit(dash, 'min(captcha_type:solvegate_slo_burn_rate_threshold:min{job=~"$job", captcha_type=~"$captcha_type", tier="slow"}', 'min(captcha_type:solvegate_slo_burn_rate_threshold:min{job=~"$job", captcha_type=~"$captcha_type", tier="fast"}')
-    edit(dash, 'tier="slow"', 'tier="fast"')
+    edit(dash, "min(captcha_type:solvegate_slo_burn_rate_alerts_above:max1d{", "min(captcha_type:solvegate_slo_burn_rate_alerts_above:max1h{")
+    edit(dash, "min(captcha_type:solvegate_slo_burn_rate_alerts_above:max1d{", "min(captcha_type:solvegate_slo_burn_rate_alerts_above:max1h{")
 
 
 @breaks("statuses_have_their_colours")

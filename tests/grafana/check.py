@@ -246,8 +246,10 @@ def counters_are_never_bare(dash):
 def queries_are_filtered_by_job_and_instance(dash):
     for where, node, _ in selectors(dash):
         found = matchers(node)
-        if found.get("job") != (promql.MatchOp.Re, "$job"):
-            yield f'{where}: {node.name} without job=~"$job"'
+        # An alert that something is absent has no job: `|` matches that as well.
+        job = "$job|" if node.name in ALERT_SERIES else "$job"
+        if found.get("job") != (promql.MatchOp.Re, job):
+            yield f'{where}: {node.name} without job=~"{job}"'
         # Recording rules and alerts sum replicas away.
         if node.name in RECORDED | ALERT_SERIES:
             if "instance" in found:
@@ -319,10 +321,17 @@ def burn_thresholds_are_dashed(dash):
                 if matcher["id"] == "byFrameRefID" and name == "custom.lineStyle" and value["fill"] == "dash"
             }
             lines = [target["expr"] for target in panel["targets"] if target["refId"] in dashed]
-            tiers = {tier for line in lines for tier in re.findall(r'threshold:min\{[^}]*tier="(\w+)"', line)}
-            drawn |= tiers == {labels["tier"]}
+            windows = {window for line in lines for window in re.findall(r"alerts_above:max(\w+)\{", line)}
+            drawn |= windows == {labels["long_window"]}
         if not drawn:
-            yield f"no burn rate over {labels['long_window']} with a dashed threshold of tier {labels['tier']}"
+            yield f"no burn rate over {labels['long_window']} with a dashed line where it alerts"
+
+
+def every_page_about_an_slo_is_marked(dash):
+    expr = next(each["expr"] for each in dash["annotations"]["list"] if each["name"] == "Burn alerts")
+    marked = re.search(r'alertname=~"([^"]*)"', expr)[1]
+    tiers = [name for name, rule in ALERTS.items() if "tier" in rule["labels"]]
+    yield from (f"{name} is no mark in the graphs" for name in tiers if not re.fullmatch(marked, name))
 
 
 def statuses_have_their_colours(dash):
@@ -372,7 +381,8 @@ CHECKS = [
     panels_say_what_they_show, ids_and_titles_are_unique, units_are_known, panels_have_queries, queries_are_promql,
     rates_follow_the_zoom, counters_are_never_bare, queries_are_filtered_by_job_and_instance, metrics_exist,
     matchers_name_labels_of_the_metric, no_bucket_is_matched, foreign_metrics_are_joined_with_ours, the_grid_has_no_holes,
-    rows_stand_in_their_order, burn_thresholds_are_dashed, statuses_have_their_colours, overrides_match_something,
+    rows_stand_in_their_order, burn_thresholds_are_dashed, every_page_about_an_slo_is_marked,
+    statuses_have_their_colours, overrides_match_something,
     links_lead_to_runbooks,
 ]
 

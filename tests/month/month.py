@@ -5,6 +5,7 @@ usage: month.py GENERATOR FOLDER [--quick] [--rules DIR] [--window HOURS]... [--
 """
 
 import argparse
+import math
 import sys
 import time
 from collections import Counter
@@ -22,8 +23,11 @@ PEAK_PER_HOUR = {BUSY: 600, MIDDLING: 60, QUIET: 2}
 PAGE_WITHIN = 300
 # What fires this long after an incident's end still speaks of it: the longest of the short windows.
 AFTER = 6 * 3600
-# What spends that share of an error budget must be noticed; the slow tiers promise as much.
+# What spends that share of an error budget must be noticed; the slow tiers promise as much. An outage that is shorter
+# than the shortest of their long windows is among other events there: it must be noticed where it has enough of its own.
 NOTICED_FROM = 0.1
+SHORT = 3600
+LATE = 120  # a scrape, a recording and an alert later
 # Compares two counts over windows of up to 30 days: replay.py does, where it costs less.
 LEFT_OUT = {"SolvegateAccountingDrift"}
 
@@ -66,7 +70,7 @@ def incidents(quick):
 
     def script():
         yield Incident("hard outage 10 min", (BUSY, MIDDLING, QUIET), hour("outage", 14), hour("outage", 14 + 1 / 6), 1)
-        yield Incident("hard outage at night", (BUSY, MIDDLING, QUIET), hour("night", 2), hour("night", 2 + 1 / 6), 1)
+        yield Incident("outage at night 30 min", (BUSY, MIDDLING, QUIET), hour("night", 2), hour("night", 2.5), 1)
         if not quick:
             yield Incident("20 % errors for 6 h", (BUSY, MIDDLING), hour("partial", 10), hour("partial", 16), 0.2)
             yield Incident("2x burn for 3 days", (BUSY, MIDDLING), hour("slow", 0), hour("slow", 72), "2x")
@@ -120,6 +124,29 @@ def spent(incident, job):
     return share / (1 - job["objective"]) * hours / job["types"][0]["window_hours"]
 
 
+def enough(job, incident):
+    """From how many failures on a short outage must page, however they lie in it.
+
+    A window that sees nothing but failures tells them from chance once they are more than five standard deviations and
+    four events above what the objective allows for as many events: 6 at an objective of 0.99, 8 at 0.95, 10 at 0.9. The
+    windows have 5 and 30 minutes. Of so many failures in each of those that the outage lasts, one at least has its share.
+    """
+    budget, failures = 1 - job["objective"], 1
+    while failures <= failures * budget + 5 * math.sqrt(failures * budget * (1 - budget)) + 4:
+        failures += 1
+    length = round((incident.end - incident.begin) * 3600)
+    return failures * math.ceil(length / (1800 if length >= 1800 else 300))
+
+
+def most_failures(server, job, incident):
+    """How many failures the incident has on the type that it hits most, one minute after its end."""
+    length = round((incident.end - incident.begin) * 3600) + 60
+    at = START + round(incident.end * 3600) + 60
+    failures = f'solvegate_slo_events_total{{job="{job["name"]}", slo="success", result="bad"}}'
+    counts = server.over(f"sum by (captcha_type) (increase({failures}[{length}s]))", at, at, 60)
+    return max((values[at] for labels, values in counts.items() if dict(labels)["captcha_type"] in incident.types), default=0)
+
+
 def first(firings, begin):
     """What fired first, and when."""
     if not firings:
@@ -138,7 +165,7 @@ class Verdict:
             self.failures.append(what)
 
 
-def judge(job, script, fired, verdict):
+def judge(job, script, fired, failures, verdict):
     """Prints the rows of one job, and checks the aims."""
     name = job["name"]
     for incident in script:
@@ -157,6 +184,10 @@ def judge(job, script, fired, verdict):
             verdict.check(ticketed, f"{name}: {incident.name}: no ticket")
         elif incident.is_false_friend:
             verdict.check(not own, f"{name}: {incident.name}: {first(own, begin)}")
+        elif end - begin < SHORT:
+            if failures[incident.name] >= enough(job, incident):
+                had = f"{failures[incident.name]:.0f} failures"
+                verdict.check(any(page.fired <= end + LATE for page in pages), f"{name}: {incident.name}: no page, with {had}")
         elif spent(incident, job) >= NOTICED_FROM:
             verdict.check(pages or tickets, f"{name}: {incident.name}: not noticed")
     stray = [firing for firing in fired if not any(of_incident(firing, incident) for incident in script)]
@@ -220,10 +251,11 @@ def main():
         with Server(options.folder) as server:
             recorded = time.monotonic()
             results = list(pool.map(lambda job: all_firings(server, rules, job["name"], names, START, end), todo))
+            failures = [{one.name: most_failures(server, job, one) for one in script} for job in todo]
     print("| job (window, usual errors in % of the budget, objective) | incident | page, after | reset, after the end | ticket, after | reset |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for job, fired in zip(todo, results):
-        judge(job, script, fired, verdict)
+    for job, fired, counts in zip(todo, results, failures):
+        judge(job, script, fired, counts, verdict)
     times = [began, generated, loaded, recorded, time.monotonic()]
     took = [round(b - a) for a, b in zip(times, times[1:])]
     print(f"\nmonth: {options.days} days, {len(todo)} jobs; seconds to generate, load, record, ask: {took}")

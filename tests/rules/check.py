@@ -179,6 +179,22 @@ def alerts_reach_their_receivers():
             yield f"{name}: {wrong}"
 
 
+def an_inhibition_stays_with_its_subject():
+    """An alert about one account, instance or tenant may not silence what is said of others."""
+    by_name = {rule["record"]: rule["expr"] for rule in rules if "record" in rule}
+    config = yaml.safe_load((ROOT / "rules" / "examples" / "alertmanager.yml").read_text())
+    for inhibition in config["inhibit_rules"]:
+        names = [name for one in inhibition["source_matchers"] for name in re.findall(r'^alertname="(\w+)"$', one)]
+        for name in names:
+            if name not in alerts:
+                yield f"{name}: no such alert"
+                continue
+            expr = re.sub(r"[a-z_]+:solvegate_[\w:]+", lambda found: by_name[found[0]], alerts[name]["expr"])
+            kept = {label for labels in re.findall(r"\bby \(([^)]*)\)", expr) for label in labels.split(", ")}
+            if not kept or kept - set(inhibition["equal"]):
+                yield f"{name}: it tells apart {sorted(kept)}, and silences by {inhibition['equal']}"
+
+
 def unit_test(path):
     """Cases of a file that passed, and what promtool says of the others."""
     cases = len(tests[path]["tests"])
@@ -197,7 +213,7 @@ def main():
         runbook_links_have_one_base, alerts_and_runbooks_pair_up, runbooks_have_their_sections, queries_of_runbooks_are_valid,
         recorded_names_in_runbooks_exist, metrics_used_is_current, every_alert_fires_and_clears_in_a_test,
         groups_are_tested_in_their_order, prometheus_example_is_valid, alertmanager_example_is_valid,
-        alerts_reach_their_receivers,
+        alerts_reach_their_receivers, an_inhibition_stays_with_its_subject,
     ):
         wrong = check()
         wrong = wrong if isinstance(wrong, str) else "\n".join(wrong)
