@@ -5,6 +5,7 @@
 mod check;
 mod completions;
 mod demo;
+mod healthcheck;
 mod run;
 mod simulate_provider;
 
@@ -46,6 +47,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Serve the provider's API with made-up answers, for tests, benches and trying things out.
     SimulateProvider(crate::simulate::SimulateArgs),
+    /// Ask the sidecar of this machine whether it is alive: exit code 0, or 1 with the reason.
+    ///
+    /// For container health checks, which have no curl: `solvegate healthcheck`
+    Healthcheck(healthcheck::HealthcheckArgs),
     /// Print completions for a shell.
     ///
     /// For example: `solvegate completions bash > /etc/bash_completion.d/solvegate`
@@ -85,6 +90,7 @@ pub fn run() -> ExitCode {
         Command::Check(file) => check::check(&file),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::SimulateProvider(arguments) => simulate_provider::run(arguments),
+        Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments),
         Command::Completions { shell } => completions::print(shell),
     }
 }

@@ -20,6 +20,7 @@ mod error_budget;
 mod failpoints;
 mod faults;
 mod fidelity;
+mod healthcheck;
 mod many_connections;
 mod metrics;
 mod provider_faults;
