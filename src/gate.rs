@@ -13,10 +13,10 @@ use crate::domain::account::AccountReport;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{
     AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult,
-    SYNC_TASK, Snapshot,
+    CreditResult, SYNC_TASK, Snapshot,
 };
 use crate::domain::ids::{Name, SolveId, TaskId};
-use crate::domain::journal::Write;
+use crate::domain::journal::{CreditRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
@@ -293,6 +293,34 @@ impl Gate {
     pub fn reconfigure(&self, policy: &Arc<Policy>) {
         self.with(|engine, now| engine.reconfigure(policy, now));
         self.metrics.reconfigure(policy);
+    }
+
+    /// Writes down what is no decision of the core; whether all of it is on record.
+    pub async fn record(&self, writes: Vec<Write>) -> bool {
+        if !self.store.is_accepting() {
+            return false;
+        }
+        let pending: Vec<_> = writes.into_iter().map(|write| self.store.durable(write)).collect();
+        for committed in pending {
+            if committed.await != Ok(Committed::Done) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Credits a wallet, once per cause; answered when it is on record.
+    pub async fn credit(&self, record: CreditRecord) -> (CreditResult, bool) {
+        let (result, pending) = {
+            let mut engine = self.engine.lock();
+            let result = engine.credit(record);
+            (result, self.record_durably(&mut engine))
+        };
+        let recorded = match pending.0 {
+            Some(committed) => committed.await == Ok(Committed::Done),
+            None => true,
+        };
+        (result, recorded)
     }
 
     /// Drops log rows older than `keep`.

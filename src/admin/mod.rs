@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::ids::KeyHash;
 use crate::gate::Gate;
+use crate::keyring::Command;
 use crate::record::metrics::CONTENT_TYPE as METRICS_TYPE;
 
 /// Time for a request's head to come in.
@@ -35,8 +36,8 @@ pub struct Admin {
     pub token: Option<KeyHash>,
     /// Whether requests are welcome: false from the start of a shutdown on.
     pub ready: Arc<AtomicBool>,
-    /// Where reloads are asked for.
-    pub reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    /// Where changes are asked for.
+    pub commands: mpsc::Sender<Command>,
 }
 
 /// Serves until `stop`.
@@ -147,7 +148,7 @@ async fn metrics(admin: Arc<Admin>) -> Response<Full<Bytes>> {
 
 async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
     let (sender, outcome) = oneshot::channel();
-    if admin.reloads.send(sender).await.is_err() {
+    if admin.commands.send(Command::Reload(sender)).await.is_err() {
         return error(
             StatusCode::SERVICE_UNAVAILABLE,
             "shutting_down",

@@ -74,7 +74,8 @@ impl Engine {
     pub(super) fn revoked(&self, identity: Identity) -> Option<Rejection> {
         let (tenant, key) = (self.tenant(identity), self.key(identity));
         let closed = identity.key == ACCOUNT_KEY_PLACE && !tenant.policy.accept_account_key;
-        let gone = tenant.removed || key.removed || self.revoked.contains(&key.policy.hash);
+        let revoked = key.policy.hashes().all(|hash| self.policy.revoked.contains(&hash));
+        let gone = tenant.removed || key.removed || revoked;
         (closed || gone).then(|| refuse(Reason::RevokedKey, "this key was revoked"))
     }
 

@@ -63,7 +63,6 @@ pub struct Engine {
     error_budgets: ErrorBudgets,
     statuses_at: Mono,
     status_changes: Vec<StatusChange>,
-    revoked: BTreeSet<KeyHash>,
     /// Causes of credits, each good for one.
     credit_causes: BTreeSet<String>,
 }

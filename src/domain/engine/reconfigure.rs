@@ -61,7 +61,6 @@ impl Engine {
             error_budgets: ErrorBudgets::new(&policy.slo),
             statuses_at: now.mono,
             status_changes: Vec::new(),
-            revoked: restored.revoked.iter().copied().collect(),
             credit_causes: restored.credit_causes.iter().cloned().collect(),
         };
         engine.place_policy(policy);
@@ -139,8 +138,10 @@ impl Engine {
             let record = &mut tenant.keys[place_index(key)];
             record.policy = key_policy.clone();
             record.removed = false;
-            let revoked = self.revoked.contains(&key_policy.hash);
-            self.keys.insert(key_policy.hash, KeyPlace { tenant: place, key, revoked });
+            for hash in key_policy.hashes() {
+                let revoked = self.policy.revoked.contains(&hash);
+                self.keys.insert(hash, KeyPlace { tenant: place, key, revoked });
+            }
         }
     }
 
@@ -346,6 +347,7 @@ fn key_place(tenant: &mut Tenant, id: &Name) -> u32 {
 fn new_key(id: Name) -> Key {
     let policy = KeyPolicy {
         hash: KeyHash([0; 32]),
+        rerolls: Vec::new(),
         limits: Limits::default(),
         priority: Priority::Normal,
         allow_from: Vec::new(),

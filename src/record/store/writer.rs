@@ -229,6 +229,8 @@ pub(super) fn report_conflict(write: &Write, why: &str) {
         Write::Settle(_) => "settle",
         Write::Forget(_) => "forget",
         Write::Credit(_) => "credit",
+        Write::Key(_) => "key",
+        Write::Notified(_) => "notified",
         Write::Prune(_) => "prune",
     };
     let solve = solve_of(write).map(|solve| solve.0);
@@ -253,7 +255,7 @@ pub(super) fn solve_of(write: &Write) -> Option<SolveId> {
         Write::Verdict(solve) => Some(solve.solve),
         Write::Settle(settle) => Some(settle.solve),
         Write::Ready(solve) | Write::Offer(solve, _) | Write::Forget(solve) => Some(*solve),
-        Write::Credit(_) | Write::Prune(_) => None,
+        Write::Credit(_) | Write::Key(_) | Write::Notified(_) | Write::Prune(_) => None,
     }
 }
 
