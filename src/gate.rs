@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::domain::account::AccountReport;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{
-    AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult,
-    CreditResult, SYNC_TASK, Snapshot,
+    AnswerTo, Asker, BindResult, Credential, CreditResult, Decision, Due, Engine, PollDecision,
+    PollResult, SYNC_TASK, Snapshot,
 };
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::journal::{CreditRecord, Write};

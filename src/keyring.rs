@@ -381,3 +381,125 @@ fn new_secret() -> Secret {
         .collect();
     Secret::new(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const NOW: Wall = Wall(1_795_262_400_000);
+    const KEY: (&str, &str) = ("acme", "prod");
+
+    fn base() -> Policy {
+        let text = "accounts: { main: { key: 0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a } }\n\
+            tenants: { acme: { keys: { prod: { key: 0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b } } } }";
+        config::parse("a.yaml", text, Path::new("/"), &|_| None).unwrap().policy
+    }
+
+    fn hashes(policy: &Policy, key_id: &str) -> Vec<KeyHash> {
+        policy.tenants["acme"].keys[key_id].hashes().collect()
+    }
+
+    #[test]
+    fn a_made_key_has_its_settings_and_a_secret_of_32_characters() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let settings = r#"{"rate_per_minute": 5, "prepaid": {"opening_balance": 0.1}}"#;
+
+        let made = keyring.create(&base, ("acme", "batch"), settings, "ann", NOW).unwrap();
+
+        assert_eq!(made.secret.expose().len(), 32);
+        keyring.take(made.records);
+        let (policy, left_out) = keyring.overlay(&base, NOW);
+        assert!(left_out.is_empty());
+        let key = &policy.tenants["acme"].keys["batch"];
+        assert_eq!(key.hash, made.secret.sha256());
+        assert_eq!(key.limits.rate.unwrap().per_minute, 5);
+        let opening = key.limits.prepaid.unwrap().opening_balance;
+        assert_eq!(opening, crate::domain::money::Money::from_micros(100_000));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_with_a_reason() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let refused = |keyring: &Keyring, key, settings| {
+            keyring.create(&base, key, settings, "", NOW).unwrap_err().to_string()
+        };
+        assert!(refused(&keyring, ("nobody", "a"), "{}").contains("no tenant `nobody`"));
+        assert!(refused(&keyring, ("acme", "a b"), "{}").contains("id"));
+        assert!(refused(&keyring, KEY, "{}").contains("another id"));
+        for (settings, word) in [
+            (r#"{"rate": 5}"#, "rate_per_minute"),
+            (r#"{"rate_per_minute": 0}"#, "at least 1"),
+            (r#"{"key": "0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c"}"#, "key"),
+            (r#"["a"]"#, "mapping"),
+        ] {
+            let text = refused(&keyring, ("acme", "a"), settings);
+            assert!(text.contains(word), "{settings}: {text}");
+        }
+        let made = keyring.create(&base, ("acme", "a"), "{}", "", NOW).unwrap();
+        keyring.take(made.records);
+        assert!(refused(&keyring, ("acme", "a"), "{}").contains("another id"));
+    }
+
+    #[test]
+    fn a_reroll_keeps_the_old_secret_for_the_overlap() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let overlap = Duration::from_secs(60);
+        let made = keyring.reroll(&base, KEY, overlap, "bob", NOW).unwrap();
+        keyring.take(made.records);
+
+        let (during, _) = keyring.overlay(&base, NOW);
+        let (after, _) = keyring.overlay(&base, NOW + overlap);
+
+        let both = [base.tenants["acme"].keys["prod"].hash, made.secret.sha256()];
+        assert_eq!(hashes(&during, "prod"), both);
+        assert!(during.revoked.is_empty());
+        assert_eq!(after.revoked, BTreeSet::from([both[0]]));
+        assert_eq!(keyring.ended(NOW).count(), 0);
+        assert_eq!(keyring.ended(NOW + overlap).count(), 1);
+
+        let again = keyring.reroll(&base, KEY, overlap * 2, "bob", NOW).unwrap();
+        let ends: Vec<_> = again.records.iter().map(|record| record.revoked_at).collect();
+        assert_eq!(
+            ends,
+            [Some(NOW + overlap), Some(NOW + overlap * 2), None],
+            "ends never move out"
+        );
+    }
+
+    #[test]
+    fn a_revocation_ends_every_secret_of_that_key_and_no_other() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let other = keyring.create(&base, ("acme", "batch"), "{}", "", NOW).unwrap();
+        keyring.take(other.records);
+        let made = keyring.reroll(&base, KEY, OVERLAP_MAX, "", NOW).unwrap();
+        keyring.take(made.records);
+
+        keyring.take(keyring.revoke(&base, KEY, "leaked", NOW).unwrap());
+
+        let (policy, _) = keyring.overlay(&base, NOW);
+        assert!(hashes(&policy, "prod").iter().all(|hash| policy.revoked.contains(hash)));
+        assert!(!policy.revoked.contains(&other.secret.sha256()));
+        let again = keyring.reroll(&base, KEY, Duration::ZERO, "", NOW).unwrap_err();
+        assert!(matches!(again, KeyError::Revoked { .. }));
+        let listed = keyring.list(&base, "acme").unwrap();
+        assert_eq!(listed.len(), 2);
+        assert_eq!(listed[1].note, "leaked");
+        assert!(listed[1].secrets.iter().all(|secret| secret.revoked_at == Some(NOW)));
+    }
+
+    #[test]
+    fn keys_of_a_tenant_that_left_the_config_are_left_out_and_come_back_with_it() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        keyring.take(keyring.create(&base, ("acme", "batch"), "{}", "", NOW).unwrap().records);
+        let mut without = base.clone();
+        without.tenants.clear();
+
+        let (policy, left_out) = keyring.overlay(&without, NOW);
+
+        assert!(policy.tenants.is_empty());
+        assert_eq!(left_out, ["key acme/batch: its tenant is not in the config"]);
+        assert!(keyring.overlay(&base, NOW).0.tenants["acme"].keys.contains_key("batch"));
+    }
+}

@@ -96,7 +96,8 @@ impl Operator {
         self.gate.metrics().reloaded(outcome.is_ok(), self.gate.now().wall);
         match &outcome {
             Ok(changes) => {
-                let shown = changes.iter().take(CHANGES_SHOWN).cloned().collect::<Vec<_>>().join("; ");
+                let shown =
+                    changes.iter().take(CHANGES_SHOWN).cloned().collect::<Vec<_>>().join("; ");
                 tracing::info!(changes = changes.len(), "the config was reloaded: {shown}");
             }
             Err(why) => {
