@@ -122,9 +122,18 @@ impl App {
         );
         app.chores.spawn(watching);
         let (commands, received) = mpsc::channel(16);
+        let record = config.load().state.path.clone();
+        let in_force = config.clone();
         let operator = Operator { path, config, keyring, gate: gate.clone(), proxy, certificate };
         app.chores.spawn(operator.run(seen, received, app.stop_chores.clone()));
-        let admin = Arc::new(Admin { gate, token, ready: app.ready.clone(), commands });
+        let admin = Arc::new(Admin {
+            gate,
+            token,
+            ready: app.ready.clone(),
+            config: in_force,
+            record,
+            commands,
+        });
         app.chores.spawn(admin::serve(
             admin,
             admin_listener,

@@ -20,6 +20,7 @@ use crate::domain::journal::{CreditRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
+use crate::domain::recent::{RecentRejections, Refused, Subject};
 use crate::domain::rejection::{Reason, Rejection};
 use crate::domain::solve::{Answer, Form, Identity, Submission};
 use crate::domain::time::Now;
@@ -37,6 +38,7 @@ pub struct Gate {
     clock: Clock,
     store: Store,
     metrics: Metrics,
+    recent: Mutex<RecentRejections>,
 }
 
 /// A commit to wait for.
@@ -58,7 +60,8 @@ pub enum Bound {
 impl Gate {
     /// Opens the door.
     pub fn new(engine: Engine, clock: Clock, store: Store, metrics: Metrics) -> Self {
-        let gate = Self { engine: Mutex::new(engine), clock, store, metrics };
+        let gate =
+            Self { engine: Mutex::new(engine), clock, store, metrics, recent: Mutex::default() };
         gate.with(|_, _| ());
         gate
     }
@@ -75,9 +78,18 @@ impl Gate {
 
     /// Whose request this is.
     pub fn identify(&self, credential: &Credential<'_>) -> Result<Identity, Rejection> {
-        let identified = self.engine.lock().identify(credential);
+        let (identified, named) = {
+            let engine = self.engine.lock();
+            let identified = engine.identify(credential);
+            let named = identified.is_err().then(|| engine.named(credential)).flatten();
+            (identified, named)
+        };
         if let Err(rejection) = &identified {
-            self.metrics.rejected(None, rejection.reason);
+            self.metrics.rejected(named.as_ref().map(|(tenant, _)| tenant), rejection.reason);
+            if let Some((tenant, key_id)) = named {
+                let subject = Subject { tenant, key_id, captcha_type: None };
+                self.recent.lock().note(subject, rejection, false, self.clock.now().wall);
+            }
         }
         identified
     }
@@ -86,13 +98,13 @@ impl Gate {
     pub fn expired(&self, identity: Identity) -> Option<Rejection> {
         let now = self.clock.now();
         let rejection = self.engine.lock().expired(identity, now)?;
-        self.rejected(identity, rejection.reason);
+        self.rejected(identity, None, &rejection);
         Some(rejection)
     }
 
     /// Decides on a submission; without a working store nothing paid is admitted.
     pub fn admit(&self, submission: Submission) -> Decision {
-        let identity = submission.identity;
+        let (identity, captcha_type) = (submission.identity, Some(submission.captcha_type));
         let accepting = self.store.is_accepting();
         let decision = self.with(|engine, now| {
             if !accepting && !engine.policy().pass_through {
@@ -102,19 +114,51 @@ impl Gate {
         });
         match &decision {
             Decision::Admit(admitted) => {
-                if let Some(reason) = admitted.shadow {
-                    self.metrics.shadowed(reason);
+                if let Some(rejection) = &admitted.shadow {
+                    self.metrics.shadowed(rejection.reason);
+                    self.note(identity, captcha_type, rejection, true);
                 }
             }
-            Decision::Reject { rejection, .. } => self.rejected(identity, rejection.reason),
+            Decision::Reject { rejection, .. } => self.rejected(identity, captcha_type, rejection),
         }
         decision
     }
 
     /// Counts a refusal that the shell decided on by itself.
-    pub fn rejected(&self, identity: Identity, reason: Reason) {
-        let tenant = self.engine.lock().tenant_name(identity).clone();
-        self.metrics.rejected(Some(&tenant), reason);
+    pub fn rejected(
+        &self,
+        identity: Identity,
+        captcha_type: Option<CaptchaType>,
+        rejection: &Rejection,
+    ) {
+        let tenant = self.note(identity, captcha_type, rejection, false);
+        self.metrics.rejected(Some(&tenant), rejection.reason);
+    }
+
+    fn note(
+        &self,
+        identity: Identity,
+        captcha_type: Option<CaptchaType>,
+        rejection: &Rejection,
+        shadow: bool,
+    ) -> Name {
+        let (tenant, key_id) = {
+            let engine = self.engine.lock();
+            (engine.tenant_name(identity).clone(), engine.key_id(identity).clone())
+        };
+        let subject = Subject { tenant: tenant.clone(), key_id, captcha_type };
+        self.recent.lock().note(subject, rejection, shadow, self.clock.now().wall);
+        tenant
+    }
+
+    /// Why that tenant was refused of late, the latest first.
+    pub fn recent_rejections(&self, tenant: &str) -> Vec<Refused> {
+        self.recent.lock().of(tenant)
+    }
+
+    /// The balance of a wallet; `None` where there is none.
+    pub fn balance(&self, tenant: &str, key_id: Option<&str>) -> Option<Money> {
+        self.engine.lock().balance_of(tenant, key_id)
     }
 
     /// Puts the provider's id on record. Only after [`Bound::Durable`] may the client see it.
@@ -293,6 +337,7 @@ impl Gate {
     pub fn reconfigure(&self, policy: &Arc<Policy>) {
         self.with(|engine, now| engine.reconfigure(policy, now));
         self.metrics.reconfigure(policy);
+        self.recent.lock().keep(|tenant| policy.tenants.contains_key(tenant));
     }
 
     /// Writes down what is no decision of the core; whether all of it is on record.

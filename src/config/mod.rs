@@ -43,7 +43,7 @@ use crate::domain::policy::{
 };
 
 pub use self::diff::changes;
-pub use self::effective::{effective, view};
+pub use self::effective::{effective, key_view, view};
 pub use self::finding::{Faults, Finding};
 pub use self::urls::{Scheme, UpstreamUrl, WebhookUrl};
 pub use crate::wire::secret::Secret;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{ACCOUNT_KEY_PLACE, DEFAULT_TENANT, Engine, KeyPlace, place_index};
-use crate::domain::ids::KeyHash;
+use crate::domain::ids::{KeyHash, Name};
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::Identity;
 use crate::domain::time::Now;
@@ -50,6 +50,13 @@ impl Engine {
             account: *account,
             holder: KeyHash([0; 32]),
         })
+    }
+
+    /// The tenant and key that a credential names, good or not; for the books of refusals.
+    pub fn named(&self, credential: &Credential<'_>) -> Option<(Name, Name)> {
+        let place = self.place_of(credential.key?, credential.prefix).ok()?;
+        let tenant = &self.tenants[place_index(place.tenant)];
+        Some((tenant.name.clone(), tenant.keys[place_index(place.key)].id.clone()))
     }
 
     /// The one identity of pass-through: tenant `default`, whatever the key.

@@ -167,6 +167,11 @@ impl Engine {
         &self.tenant(identity).name
     }
 
+    /// The id of the key.
+    pub fn key_id(&self, identity: Identity) -> &Name {
+        &self.key(identity).id
+    }
+
     /// The tenant's policy.
     pub fn tenant_policy(&self, identity: Identity) -> &TenantPolicy {
         &self.tenant(identity).policy

@@ -26,6 +26,9 @@ use crate::domain::time::{Mono, Now};
 /// How soon after a restart the watcher looks at what was open before it.
 const WATCH_RESTORED: Duration = Duration::from_secs(2);
 
+/// More than anybody prepays, and far from where sums overflow: a million million dollars.
+const WALLET_MAX: Money = Money::from_micros(1_000_000_000_000_000_000);
+
 /// What became of a credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreditResult {
@@ -35,6 +38,8 @@ pub enum CreditResult {
     Repeated,
     /// There is no such tenant or key, or it was never prepaid; nothing changed.
     NoWallet,
+    /// The balance would grow beyond [`WALLET_MAX`], up or down; nothing changed.
+    TooMuch,
 }
 
 impl Engine {
@@ -85,13 +90,21 @@ impl Engine {
         if self.credit_causes.contains(&record.cause) {
             return CreditResult::Repeated;
         }
-        match self.wallet_mut(&record.tenant, record.key_id.as_deref()) {
-            Some(scope) if scope.credited.is_some() => {
-                self.post(record);
-                CreditResult::Credited
-            }
-            Some(_) | None => CreditResult::NoWallet,
+        let wallet = self.wallet_mut(&record.tenant, record.key_id.as_deref());
+        let Some(credited) = wallet.and_then(|scope| scope.credited) else {
+            return CreditResult::NoWallet;
+        };
+        let total = credited.micros().saturating_add(record.amount.micros());
+        if total.abs() > WALLET_MAX.micros() {
+            return CreditResult::TooMuch;
         }
+        self.post(record);
+        CreditResult::Credited
+    }
+
+    /// The balance of a wallet; `None` where there is none.
+    pub fn balance_of(&mut self, tenant: &str, key_id: Option<&str>) -> Option<Money> {
+        self.wallet_mut(tenant, key_id)?.balance()
     }
 
     fn post(&mut self, record: CreditRecord) {

@@ -1,7 +1,7 @@
 //! What people ask of the record: solves, usage, bills, thread time, the course of an SLO.
 
 use jiff::civil::Date;
-use rusqlite::{Row, ToSql, params, params_from_iter};
+use rusqlite::{OptionalExtension, Row, ToSql, params, params_from_iter};
 
 use super::reader::{Reader, SolveRow, solve_row};
 use super::words::read_type;
@@ -195,6 +195,19 @@ impl Reader {
                 })
             })?
             .collect()
+    }
+
+    /// Whose wallet the credit of that cause went to, and how much; `None`: there is none.
+    pub fn credit_by_cause(
+        &self,
+        cause: &str,
+    ) -> rusqlite::Result<Option<(String, Option<String>, Money)>> {
+        self.conn
+            .prepare_cached("SELECT tenant, key_id, amount FROM ledger WHERE cause = ?1")?
+            .query_row([cause], |row| {
+                Ok((row.get(0)?, row.get(1)?, Money::from_micros(row.get(2)?)))
+            })
+            .optional()
     }
 
     /// Every tenant that has anything in the ledger of that month, by name.
