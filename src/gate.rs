@@ -30,6 +30,8 @@ use crate::record::store::{Committed, Store};
 /// While the store is failing, a ready answer is handed out all the same after this long: the client
 /// would lose what it paid for, while the charge waits in memory for the store.
 const READY_WAIT: Duration = Duration::from_secs(2);
+/// Tenants that a scrape copies under one lock.
+const TENANTS_AT_ONCE: usize = 256;
 
 /// The one door to the core.
 #[derive(Debug)]
@@ -335,8 +337,8 @@ impl Gate {
 
     /// Puts a new policy in force.
     pub fn reconfigure(&self, policy: &Arc<Policy>) {
-        self.with(|engine, now| engine.reconfigure(policy, now));
         self.metrics.reconfigure(policy);
+        self.with(|engine, now| engine.reconfigure(policy, now));
         self.recent.lock().keep(|tenant| policy.tenants.contains_key(tenant));
     }
 
@@ -378,6 +380,23 @@ impl Gate {
     /// A copy of the state, to be read outside the lock.
     pub fn snapshot(&self) -> Snapshot {
         self.with(Engine::snapshot)
+    }
+
+    /// The same for a scrape: tenants are copied a few at a time, so that no request waits for all of
+    /// them. Each is as it was at an instant of its own.
+    pub fn snapshot_in_steps(&self) -> Snapshot {
+        let mut snapshot = self.with(Engine::snapshot_without_tenants);
+        let mut place = 0;
+        loop {
+            // Room is made outside the lock.
+            snapshot.tenants.reserve(TENANTS_AT_ONCE);
+            let places = place..place + TENANTS_AT_ONCE;
+            let views = &mut snapshot.tenants;
+            if !self.with(|engine, now| engine.copy_tenants(places, views, now)) {
+                return snapshot;
+            }
+            place += TENANTS_AT_ONCE;
+        }
     }
 
     /// Why the record cannot be written, if it cannot.

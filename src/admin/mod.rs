@@ -150,7 +150,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
 /// Rendered off the request threads: a scrape must not stall traffic.
 async fn metrics(State(admin): State<Arc<Admin>>) -> Result<impl IntoResponse, ApiError> {
     let rendered = tokio::task::spawn_blocking(move || {
-        let (snapshot, figures) = (admin.gate.snapshot(), admin.gate.store_figures());
+        let (snapshot, figures) = (admin.gate.snapshot_in_steps(), admin.gate.store_figures());
         admin.gate.metrics().render(&snapshot, &figures)
     });
     match rendered.await {

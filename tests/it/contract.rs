@@ -10,7 +10,8 @@ const USED: &str = include_str!("../rules/metrics_used.txt");
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_that_a_rule_names_is_exported() {
     let tenants = "acme: { daily_limit: 9, keys: { prod: { key: ACME } } }";
-    let world = World::start(Setup { tenants, ..Setup::default() }).await;
+    let account = "threads: 5000, low_balance_below: 1.00";
+    let world = World::start(Setup { account, tenants, ..Setup::default() }).await;
     until("the account was asked about", || !world.received(Operation::Balance).is_empty()).await;
     let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
     let text = world.admin(request).await.text();

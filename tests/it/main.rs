@@ -16,6 +16,7 @@ mod contract;
 mod error_budget;
 mod faults;
 mod fidelity;
+mod metrics;
 mod reload;
 mod restart;
 mod secrets;

@@ -50,6 +50,12 @@ def command(*words):
 # === checks: each returns what is wrong
 
 
+def golden_metrics_are_clean():
+    with (ROOT / "tests" / "golden" / "metrics.prom").open() as file:
+        run = subprocess.run(["promtool", "check", "metrics"], stdin=file, capture_output=True, text=True, check=False)
+    return (run.stdout + run.stderr).strip() or ("failed" if run.returncode else "")
+
+
 def rules_are_valid():
     return command("promtool", "check", "rules", *map(str, RULES))
 
@@ -187,8 +193,8 @@ def main():
         return 0
     passed = failed = 0
     for check in (
-        rules_are_valid, no_histogram_bucket_is_matched, alerts_are_annotated, runbook_links_have_one_base,
-        alerts_and_runbooks_pair_up, runbooks_have_their_sections, queries_of_runbooks_are_valid,
+        golden_metrics_are_clean, rules_are_valid, no_histogram_bucket_is_matched, alerts_are_annotated,
+        runbook_links_have_one_base, alerts_and_runbooks_pair_up, runbooks_have_their_sections, queries_of_runbooks_are_valid,
         recorded_names_in_runbooks_exist, metrics_used_is_current, every_alert_fires_and_clears_in_a_test,
         groups_are_tested_in_their_order, prometheus_example_is_valid, alertmanager_example_is_valid,
         alerts_reach_their_receivers,

@@ -1,8 +1,10 @@
 //! The state as people and metrics see it: copied out at once, so that nobody reads under the lock.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{Engine, Tenant};
+use crate::domain::account::Account;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
 use crate::domain::money::Money;
@@ -16,7 +18,7 @@ use crate::domain::time::{Now, Wall};
 pub struct Snapshot {
     /// Configured tenants.
     pub tenants: Vec<TenantView>,
-    /// Accounts, also those only known from open solves.
+    /// Configured accounts, and those that still have a solve in flight.
     pub accounts: Vec<AccountView>,
     /// Solves that occupy a thread, by [`CaptchaType::index`].
     pub in_flight_by_type: [u32; CaptchaType::ALL.len()],
@@ -70,29 +72,58 @@ pub struct AccountView {
     pub threads: Option<(u32, u32)>,
     /// Balance as the provider last said.
     pub balance: Option<Money>,
-    /// When it last said anything.
+    /// The configured `low_balance_below`.
+    pub balance_minimum: Option<Money>,
+    /// It is asked about in the background: not in pass-through, where no key is known, nor once it is
+    /// configured no more.
+    pub is_asked: bool,
+    /// When the provider last said anything of it.
     pub refreshed_at: Option<Wall>,
 }
 
 impl Engine {
     /// Copies out what is shown, as of `now`.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        let mut snapshot = self.snapshot_without_tenants(now);
+        self.copy_tenants(0..self.tenants.len(), &mut snapshot.tenants, now);
+        snapshot
+    }
+
+    /// Adds the tenants at those places to `views`; `false` once there is none beyond them. Places stay
+    /// what they are, so that tenants can be copied a few at a time.
+    pub fn copy_tenants(
+        &mut self,
+        places: Range<usize>,
+        views: &mut Vec<TenantView>,
+        now: Now,
+    ) -> bool {
         self.calendar.roll(now.wall);
-        let tenants: Vec<_> = self
-            .tenants
-            .iter()
-            .filter(|tenant| !tenant.removed)
-            .map(|tenant| self.tenant_view(tenant))
-            .collect();
+        let end = places.end.min(self.tenants.len());
+        let tenants = self.tenants.get(places.start..end).unwrap_or_default().iter();
+        let configured = tenants.filter(|tenant| !tenant.removed);
+        views.extend(configured.map(|tenant| self.tenant_view(tenant)));
+        end < self.tenants.len()
+    }
+
+    /// Everything else that is shown.
+    pub fn snapshot_without_tenants(&mut self, now: Now) -> Snapshot {
+        self.calendar.roll(now.wall);
         let reachable = !self.upstream.is_open();
-        let accounts = self.accounts.iter().map(|account| AccountView {
-            name: account.name.clone(),
-            in_flight: account.in_flight,
-            up: reachable && account.trouble(now.mono).is_none(),
-            threads: account.threads_seen(),
-            balance: account.balance_seen(),
-            refreshed_at: account.refreshed_at(),
-        });
+        let is_configured = |account: &Account| self.policy.accounts.contains_key(&account.name);
+        let accounts = self
+            .accounts
+            .iter()
+            .filter(|account| account.in_flight > 0 || is_configured(account))
+            .map(|account| AccountView {
+                name: account.name.clone(),
+                in_flight: account.in_flight,
+                up: reachable && account.trouble(now.mono).is_none(),
+                threads: account.threads_seen(),
+                balance: account.balance_seen(),
+                balance_minimum: account.policy.low_balance_below,
+                is_asked: !self.policy.pass_through && is_configured(account),
+                refreshed_at: account.refreshed_at(),
+            });
         Snapshot {
             accounts: accounts.collect(),
             in_flight_by_type: self.in_flight_by_type,
@@ -101,7 +132,7 @@ impl Engine {
             remembered: self.solves.len(),
             upstream_open: !reachable,
             until_tomorrow: self.calendar.until_tomorrow(now.wall),
-            tenants,
+            tenants: Vec::new(),
         }
     }
 

@@ -162,6 +162,16 @@ impl Objective {
         }
     }
 
+    /// The share of error budget left below which the status is `critical` or worse.
+    pub fn critical_below(&self) -> f64 {
+        f64::from(self.critical_below) / f64::from(WHOLE)
+    }
+
+    /// The share of error budget left at and below which the status is `warning` or worse.
+    pub fn warning_below(&self) -> f64 {
+        f64::from(self.warning_below) / f64::from(WHOLE)
+    }
+
     /// The burn rate above which that tier alerts: the one that spends the tier's share of the error
     /// budget within its long window, but no less than 1, which is sustainable, and no more than 0.8
     /// of the highest burn rate there is, so that the alert can fire. Below an objective of 0.2 that

@@ -34,6 +34,10 @@ pub struct Report {
     pub remaining_ratio: f64,
     /// The status.
     pub status: Status,
+    /// The share of error budget left at and below which the status is `warning` or worse.
+    pub warning_below: f64,
+    /// The share of error budget left below which the status is `critical` or worse.
+    pub critical_below: f64,
     /// The burn rate above which each tier alerts.
     pub thresholds: [(Tier, f64); Tier::ALL.len()],
     /// The policy rule in force for the captcha type, by whichever of its SLOs.
@@ -85,6 +89,8 @@ pub(super) fn report(
         remaining_events: objective.remaining_events(counts),
         remaining_ratio: objective.remaining_ratio(counts),
         status: objective.status(counts),
+        warning_below: objective.warning_below(),
+        critical_below: objective.critical_below(),
         thresholds: Tier::ALL.map(|tier| (tier, objective.burn_rate_threshold(tier))),
         in_force,
     })

@@ -1,6 +1,8 @@
 //! What Prometheus is told: every metric's name, labels and help stand in this folder only.
 
+mod known;
 mod money;
+mod page;
 mod scrape;
 mod slo;
 
@@ -12,20 +14,20 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use self::known::Known;
 use self::money::{Scaled, ScaledCounters};
-use self::scrape::Gauges;
-use self::slo::SloGauges;
+use self::page::Page;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::Snapshot;
+use crate::domain::ids::Name;
 use crate::domain::journal::{SettleRecord, SolveRecord, Write};
-use crate::domain::outcome::{Outcome, SliEvent};
+use crate::domain::outcome::SliEvent;
 use crate::domain::policy::Policy;
 use crate::domain::rejection::Reason;
+use crate::domain::slo::SloKind;
 
 pub use self::scrape::StoreFigures;
 
-/// Tenants with series of their own; the rest share `other`.
-const TENANT_LABELS_MAX: usize = 1_000;
 /// The media type that Prometheus 2 and 3 both accept.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -52,9 +54,9 @@ pub struct Metrics {
     http: [HttpHandles; Operation::ALL.len()],
     reload_successful: IntGauge,
     reload_at: IntGauge,
-    gauges: Gauges,
-    slos: SloGauges,
-    tenants: parking_lot::RwLock<std::collections::BTreeSet<Arc<str>>>,
+    /// Held for reading while something is counted by tenant or account, so that nothing is counted in
+    /// a series that a reload takes away.
+    known: parking_lot::RwLock<Arc<Known>>,
 }
 
 const CODE_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
@@ -281,9 +283,7 @@ impl Metrics {
                 "solvegate_config_last_reload_success_timestamp_seconds",
                 "When a config was last put in force.",
             )?,
-            gauges: Gauges::register(&registry)?,
-            slos: SloGauges::register(&registry)?,
-            tenants: parking_lot::RwLock::default(),
+            known: parking_lot::RwLock::default(),
             registry,
         };
         metrics
@@ -291,58 +291,6 @@ impl Metrics {
             .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         metrics.reconfigure(policy);
         Ok(metrics)
-    }
-
-    /// Starts every series that the policy makes known at zero: a series born at one hides its first
-    /// increment from `increase()`.
-    pub fn reconfigure(&self, policy: &Policy) {
-        *self.tenants.write() = policy.tenants.keys().take(TENANT_LABELS_MAX).cloned().collect();
-        for captcha_type in CaptchaType::ALL.map(CaptchaType::label) {
-            for outcome in Outcome::ALL {
-                self.solves.with_label_values(&[captcha_type, outcome.label()]);
-            }
-            for result in ["good", "bad"] {
-                self.slo_events.with_label_values(&["success", captcha_type, result]);
-                self.reports.with_label_values(&[captcha_type, result]);
-            }
-            self.solve_duration.with_label_values(&[captcha_type]);
-            self.undelivered.with_label_values(&[captcha_type]);
-        }
-        for (captcha_type, _) in policy.slo.types.iter().filter(|(_, slo)| slo.latency.is_some()) {
-            for result in ["good", "bad"] {
-                self.slo_events.with_label_values(&["latency", captcha_type.label(), result]);
-            }
-        }
-        for reason in Reason::ALL.map(Reason::label) {
-            for mode in ["enforced", "shadow"] {
-                self.rejections.with_label_values(&[reason, mode]);
-            }
-            for tenant in policy.tenants.keys() {
-                self.tenant_rejections.with_label_values(&[&*self.tenant_label(tenant), reason]);
-            }
-        }
-        for tenant in policy.tenants.keys() {
-            let tenant = self.tenant_label(tenant);
-            self.tenant_cost.add(&[&tenant], 0);
-            self.tenant_thread_seconds.add(&[&tenant], 0);
-            for outcome in Outcome::ALL {
-                self.tenant_solves.with_label_values(&[&*tenant, outcome.label()]);
-            }
-        }
-        for account in policy.accounts.keys() {
-            for operation in Operation::ALL {
-                for result in UpstreamResult::ALL {
-                    self.upstream_requests.with_label_values(&[
-                        &**account,
-                        operation.label(),
-                        result.label(),
-                    ]);
-                }
-            }
-            for captcha_type in CaptchaType::ALL {
-                self.cost.add(&[account, captcha_type.label()], 0);
-            }
-        }
     }
 
     /// Something was written down.
@@ -367,27 +315,31 @@ impl Metrics {
         self.solve_duration
             .with_label_values(&[captcha_type])
             .observe(record.duration.as_secs_f64());
-        self.tenant_solves.with_label_values(&[&*self.tenant_label(&record.tenant), outcome]).inc();
-        for (slo, event) in [("success", record.success_event), ("latency", record.latency_event)] {
-            match event {
-                Some(SliEvent::Good) => {
-                    self.slo_events.with_label_values(&[slo, captcha_type, "good"]).inc();
-                }
-                Some(SliEvent::Bad) => {
-                    self.slo_events.with_label_values(&[slo, captcha_type, "bad"]).inc();
-                }
-                None => {}
-            }
+        let known = self.known.read();
+        self.tenant_solves
+            .with_label_values(&[self.tenant_label(&known, &record.tenant), outcome])
+            .inc();
+        for (slo, event) in
+            [(SloKind::Success, record.success_event), (SloKind::Latency, record.latency_event)]
+        {
+            let result = match event.filter(|_| known.has_slo(slo, record.captcha_type)) {
+                Some(SliEvent::Good) => "good",
+                Some(SliEvent::Bad) => "bad",
+                None => continue,
+            };
+            self.slo_events.with_label_values(&[slo.label(), captcha_type, result]).inc();
         }
     }
 
     fn solve_settled(&self, record: &SettleRecord) {
-        let tenant = self.tenant_label(&record.tenant);
+        let known = self.known.read();
+        let tenant = self.tenant_label(&known, &record.tenant);
         let thread_millis = i64::try_from(record.thread_time.as_millis()).unwrap_or(i64::MAX);
-        self.tenant_thread_seconds.add(&[&tenant], thread_millis);
+        self.tenant_thread_seconds.add(&[tenant], thread_millis);
         if let Some(charged) = record.charged {
-            self.cost.add(&[&record.account, record.captcha_type.label()], charged.micros());
-            self.tenant_cost.add(&[&tenant], charged.micros());
+            let account = known.account(&record.account);
+            self.cost.add(&[account, record.captcha_type.label()], charged.micros());
+            self.tenant_cost.add(&[tenant], charged.micros());
         }
     }
 
@@ -397,12 +349,12 @@ impl Metrics {
     }
 
     /// A request was refused. `tenant` is `None` while it is not known whose it is.
-    pub fn rejected(&self, tenant: Option<&Arc<str>>, reason: Reason) {
+    pub fn rejected(&self, tenant: Option<&Name>, reason: Reason) {
         self.rejections.with_label_values(&[reason.label(), "enforced"]).inc();
         if let Some(tenant) = tenant {
-            self.tenant_rejections
-                .with_label_values(&[&*self.tenant_label(tenant), reason.label()])
-                .inc();
+            let known = self.known.read();
+            let tenant = self.tenant_label(&known, tenant);
+            self.tenant_rejections.with_label_values(&[tenant, reason.label()]).inc();
         }
     }
 
@@ -424,6 +376,8 @@ impl Metrics {
         result: UpstreamResult,
         took: Duration,
     ) {
+        let known = self.known.read();
+        let account = known.account(account);
         self.upstream_requests
             .with_label_values(&[account, operation.label(), result.label()])
             .inc();
@@ -470,19 +424,21 @@ impl Metrics {
         snapshot: &Snapshot,
         store: &StoreFigures,
     ) -> Result<Vec<u8>, MetricsError> {
-        self.slos.set(&snapshot.slos);
-        self.gauges.set(snapshot, store, &|name| self.tenant_label(name));
+        let mut page = Page::default();
+        slo::add(&mut page, &snapshot.slos);
+        // A reload must not wait for a scrape, nor whoever counts for the reload.
+        let known = self.known.read().clone();
+        scrape::add(&mut page, snapshot, store, &|tenant| known.has_label(tenant));
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        TextEncoder::new().encode(&page.with(self.registry.gather()), &mut text)?;
         Ok(text)
     }
 
-    fn tenant_label(&self, tenant: &Arc<str>) -> Arc<str> {
-        if self.tenants.read().contains(tenant) {
-            return tenant.clone();
+    fn tenant_label<'a>(&self, known: &Known, tenant: &'a Name) -> &'a str {
+        if known.is_beyond(tenant) {
+            self.tenant_overflow.inc();
         }
-        self.tenant_overflow.inc();
-        "other".into()
+        known.tenant(tenant)
     }
 }
 

@@ -50,6 +50,11 @@ impl ScaledCounters {
         let value = values.entry(key).or_default();
         *value = value.saturating_add(amount);
     }
+
+    pub(super) fn remove(&self, labels: &[&str]) {
+        let key: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        self.values.lock().remove(&key);
+    }
 }
 
 impl Collector for ScaledCounters {

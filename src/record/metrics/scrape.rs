@@ -1,13 +1,14 @@
-//! Gauges: set from a snapshot at each scrape.
+//! Tenants, accounts and the record as they are at a scrape.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
-
+use super::known::OTHER;
+use super::page::Page;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{AccountView, Snapshot, TenantView};
+use crate::domain::ids::Name;
 use crate::domain::money::Money;
+use crate::domain::time::Wall;
 
 /// The store's own figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,194 +25,146 @@ pub struct StoreFigures {
     pub failures: u64,
 }
 
-#[derive(Debug)]
-pub(super) struct Gauges {
-    in_flight: IntGaugeVec,
-    tenant_balance: GaugeVec,
-    tenant_held: GaugeVec,
-    tenant_usage: GaugeVec,
-    tenant_limit: GaugeVec,
-    account_up: IntGaugeVec,
-    account_balance: GaugeVec,
-    account_threads: IntGaugeVec,
-    account_threads_working: IntGaugeVec,
-    account_refreshed: GaugeVec,
-    store_lag: Gauge,
-    store_pending: IntGauge,
-    store_size: IntGauge,
-    store_commits: IntCounter,
-    store_failures: IntCounter,
+/// Adds what a snapshot says beside error budgets. Tenants that `is_labelled` denies are `other`.
+pub(super) fn add(
+    page: &mut Page,
+    snapshot: &Snapshot,
+    store: &StoreFigures,
+    is_labelled: &dyn Fn(&Name) -> bool,
+) {
+    let revision = option_env!("SOLVEGATE_REVISION").unwrap_or("unknown");
+    page.gauge(
+        ("solvegate_build_info", "Always 1; the labels say what runs."),
+        ["version", "revision"],
+        [([env!("CARGO_PKG_VERSION"), revision], 1.0)],
+    );
+    let in_flight = CaptchaType::ALL.into_iter().map(|captcha_type| {
+        let count = snapshot.in_flight_by_type[captcha_type.index()];
+        ([captcha_type.label()], f64::from(count))
+    });
+    page.gauge(
+        ("solvegate_solves_in_flight", "Solves that occupy a thread."),
+        ["captcha_type"],
+        in_flight,
+    );
+    let (shown, rest): (Vec<_>, Vec<_>) =
+        snapshot.tenants.iter().partition(|tenant| is_labelled(&tenant.name));
+    add_wallets(page, &shown, &rest);
+    add_limits(page, &shown);
+    add_accounts(page, &snapshot.accounts);
+    add_store(page, store);
 }
 
-impl Gauges {
-    #[expect(clippy::too_many_lines, reason = "one list, in which every gauge stands once")]
-    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = GaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauges.clone())).map(|()| gauges)
-        };
-        let int_gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauges.clone())).map(|()| gauges)
-        };
-        let store_lag = Gauge::new(
-            "solvegate_store_lag_seconds",
-            "Age of the oldest write not committed, 0 if none.",
-        )?;
-        registry.register(Box::new(store_lag.clone()))?;
-        let build = int_gauges(
-            "solvegate_build_info",
-            "Always 1; the labels say what runs.",
-            &["version", "revision"],
-        )?;
-        let revision = option_env!("SOLVEGATE_REVISION").unwrap_or("unknown");
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
-        Ok(Self {
-            in_flight: int_gauges(
-                "solvegate_solves_in_flight",
-                "Solves that occupy a thread.",
-                &["captcha_type"],
-            )?,
-            tenant_balance: gauges(
-                "solvegate_tenant_balance_usd",
-                "Prepaid balance, holds not taken off (prepaid tenants only).",
-                &["tenant"],
-            )?,
-            tenant_held: gauges(
-                "solvegate_tenant_held_usd",
-                "Money held for open solves (prepaid tenants only).",
-                &["tenant"],
-            )?,
-            tenant_usage: gauges(
-                "solvegate_tenant_usage",
-                "How far a limit is used.",
-                &["tenant", "limit"],
-            )?,
-            tenant_limit: gauges(
-                "solvegate_tenant_limit",
-                "A limit; absent where there is none.",
-                &["tenant", "limit"],
-            )?,
-            account_up: int_gauges(
-                "solvegate_account_up",
-                "1 while nothing stands against submitting with it.",
-                &["account"],
-            )?,
-            account_balance: gauges(
-                "solvegate_account_balance_usd",
-                "Balance at the provider, as it says.",
-                &["account"],
-            )?,
-            account_threads: int_gauges(
-                "solvegate_account_threads",
-                "Threads of the account, as the provider says.",
-                &["account"],
-            )?,
-            account_threads_working: int_gauges(
-                "solvegate_account_threads_working",
-                "Threads busy, as the provider says.",
-                &["account"],
-            )?,
-            account_refreshed: gauges(
-                "solvegate_account_last_refresh_timestamp_seconds",
-                "When the provider last said anything of the account.",
-                &["account"],
-            )?,
-            store_lag,
-            store_pending: super::gauge(
-                registry,
-                "solvegate_store_pending_events",
-                "Writes that are not committed.",
-            )?,
-            store_size: super::gauge(
-                registry,
-                "solvegate_store_size_bytes",
-                "Size of the record on disk.",
-            )?,
-            store_commits: super::counter(registry, "solvegate_store_commits_total", "Commits.")?,
-            store_failures: super::counter(
-                registry,
-                "solvegate_store_failures_total",
-                "Failed commits.",
-            )?,
+/// Money adds up, so that the wallets of tenants without a label of their own are shown as one.
+fn add_wallets(page: &mut Page, shown: &[&TenantView], rest: &[&TenantView]) {
+    let mut of_each = |name: &str, help: &str, money: fn(&TenantView) -> Money| {
+        let has_wallet = |tenant: &&&TenantView| tenant.limits.prepaid.is_some();
+        let mut others = rest.iter().filter(has_wallet).map(|tenant| money(tenant)).peekable();
+        let others = others.peek().is_some().then(|| ([OTHER], others.sum::<Money>().as_usd()));
+        let each = shown.iter().filter(has_wallet);
+        let each = each.map(|tenant| ([&*tenant.name], money(tenant).as_usd()));
+        page.gauge((name, help), ["tenant"], each.chain(others));
+    };
+    of_each(
+        "solvegate_tenant_balance_usd",
+        "Prepaid balance, holds not taken off (prepaid tenants only).",
+        |tenant| tenant.balance.unwrap_or_default(),
+    );
+    of_each(
+        "solvegate_tenant_held_usd",
+        "Money held for open solves (prepaid tenants only).",
+        |tenant| tenant.held,
+    );
+}
+
+/// Only of tenants with a label of their own: limits do not add up, and a sum of usages under a sum of
+/// limits hides the tenant that is at its own.
+fn add_limits(page: &mut Page, shown: &[&TenantView]) {
+    let usages = || {
+        shown.iter().flat_map(|tenant| {
+            usages(tenant).map(|(limit, used, most)| ([&*tenant.name, limit], used, most))
         })
-    }
+    };
+    page.gauge(
+        ("solvegate_tenant_usage", "How far a limit is used."),
+        ["tenant", "limit"],
+        usages().map(|(values, used, _)| (values, used)),
+    );
+    page.gauge(
+        ("solvegate_tenant_limit", "A limit; absent where there is none."),
+        ["tenant", "limit"],
+        usages().filter_map(|(values, _, most)| Some((values, most?))),
+    );
+}
 
-    pub(super) fn set(
-        &self,
-        snapshot: &Snapshot,
-        store: &StoreFigures,
-        label: &dyn Fn(&Arc<str>) -> Arc<str>,
-    ) {
-        for captcha_type in CaptchaType::ALL {
-            let in_flight = snapshot.in_flight_by_type[captcha_type.index()];
-            self.in_flight.with_label_values(&[captcha_type.label()]).set(i64::from(in_flight));
-        }
-        for vec in [&self.tenant_balance, &self.tenant_held, &self.tenant_usage, &self.tenant_limit]
-        {
-            vec.reset();
-        }
-        for tenant in &snapshot.tenants {
-            self.set_tenant(tenant, &label(&tenant.name));
-        }
-        for account in &snapshot.accounts {
-            self.set_account(account);
-        }
-        self.set_store(store);
-    }
+/// Each limit: its name, how far it is used, and what it is.
+#[expect(clippy::cast_precision_loss, reason = "a view for graphs")]
+fn usages(tenant: &TenantView) -> [(&'static str, f64, Option<f64>); 4] {
+    let limits = &tenant.limits;
+    let daily = tenant.day_solves.saturating_add(tenant.open);
+    [
+        ("daily_solves", daily as f64, limits.daily_limit.map(|limit| limit as f64)),
+        ("daily_spend_usd", tenant.day_spent.as_usd(), limits.daily_spend_cap.map(Money::as_usd)),
+        (
+            "monthly_spend_usd",
+            tenant.month_spent.as_usd(),
+            limits.monthly_spend_cap.map(Money::as_usd),
+        ),
+        ("in_flight", f64::from(tenant.in_flight), limits.in_flight_max.map(f64::from)),
+    ]
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "a view for graphs")]
-    fn set_tenant(&self, tenant: &TenantView, label: &str) {
-        let limits = &tenant.limits;
-        if limits.prepaid.is_some() {
-            let balance = tenant.balance.unwrap_or_default().as_usd();
-            self.tenant_balance.with_label_values(&[label]).add(balance);
-            self.tenant_held.with_label_values(&[label]).add(tenant.held.as_usd());
-        }
-        let daily = tenant.day_solves.saturating_add(tenant.open);
-        let usage = [
-            ("daily_solves", daily as f64, limits.daily_limit.map(|limit| limit as f64)),
-            (
-                "daily_spend_usd",
-                tenant.day_spent.as_usd(),
-                limits.daily_spend_cap.map(Money::as_usd),
-            ),
-            (
-                "monthly_spend_usd",
-                tenant.month_spent.as_usd(),
-                limits.monthly_spend_cap.map(Money::as_usd),
-            ),
-            ("in_flight", f64::from(tenant.in_flight), limits.in_flight_max.map(f64::from)),
-        ];
-        for (name, used, limit) in usage {
-            self.tenant_usage.with_label_values(&[label, name]).add(used);
-            if let Some(limit) = limit {
-                self.tenant_limit.with_label_values(&[label, name]).add(limit);
-            }
-        }
-    }
+fn add_accounts(page: &mut Page, accounts: &[AccountView]) {
+    let mut of_each = |name: &str, help: &str, value: fn(&AccountView) -> Option<f64>| {
+        let samples =
+            accounts.iter().filter_map(|account| Some(([&*account.name], value(account)?)));
+        page.gauge((name, help), ["account"], samples);
+    };
+    of_each(
+        "solvegate_account_up",
+        "1 while nothing stands against submitting with it.",
+        |account| Some(f64::from(u8::from(account.up))),
+    );
+    of_each("solvegate_account_balance_usd", "Balance at the provider, as it says.", |account| {
+        account.balance.map(Money::as_usd)
+    });
+    of_each(
+        "solvegate_account_balance_minimum_usd",
+        "The configured low_balance_below; absent where there is none.",
+        |account| account.balance_minimum.map(Money::as_usd),
+    );
+    of_each(
+        "solvegate_account_threads",
+        "Threads of the account, as the provider says.",
+        |account| account.threads.map(|(total, _)| f64::from(total)),
+    );
+    of_each(
+        "solvegate_account_threads_working",
+        "Threads busy, as the provider says.",
+        |account| account.threads.map(|(_, working)| f64::from(working)),
+    );
+    of_each(
+        "solvegate_account_last_refresh_timestamp_seconds",
+        "When the provider last said anything of the account; 0 if it never did.",
+        |account| account.is_asked.then(|| seconds(account.refreshed_at.unwrap_or_default())),
+    );
+}
 
-    #[expect(clippy::cast_precision_loss, reason = "a view for graphs")]
-    fn set_account(&self, account: &AccountView) {
-        let name = &[&*account.name];
-        self.account_up.with_label_values(name).set(i64::from(account.up));
-        if let Some(balance) = account.balance {
-            self.account_balance.with_label_values(name).set(balance.as_usd());
-        }
-        if let Some((total, working)) = account.threads {
-            self.account_threads.with_label_values(name).set(i64::from(total));
-            self.account_threads_working.with_label_values(name).set(i64::from(working));
-        }
-        if let Some(at) = account.refreshed_at {
-            self.account_refreshed.with_label_values(name).set(at.0 as f64 / 1e3);
-        }
-    }
+#[expect(clippy::cast_precision_loss, reason = "a view for graphs")]
+fn seconds(wall: Wall) -> f64 {
+    wall.0 as f64 / 1e3
+}
 
-    fn set_store(&self, store: &StoreFigures) {
-        self.store_lag.set(store.lag.as_secs_f64());
-        self.store_pending.set(i64::try_from(store.pending).unwrap_or(i64::MAX));
-        self.store_size.set(i64::try_from(store.size_bytes).unwrap_or(i64::MAX));
-        self.store_commits.inc_by(store.commits.saturating_sub(self.store_commits.get()));
-        self.store_failures.inc_by(store.failures.saturating_sub(self.store_failures.get()));
-    }
+#[expect(clippy::cast_precision_loss, reason = "a view for graphs")]
+fn add_store(page: &mut Page, store: &StoreFigures) {
+    let mut gauge = |name: &str, help: &str, value| page.gauge((name, help), [], [([], value)]);
+    gauge(
+        "solvegate_store_lag_seconds",
+        "Age of the oldest write not committed, 0 if none.",
+        store.lag.as_secs_f64(),
+    );
+    gauge("solvegate_store_pending_events", "Writes that are not committed.", store.pending as f64);
+    gauge("solvegate_store_size_bytes", "Size of the record on disk.", store.size_bytes as f64);
+    page.counter(("solvegate_store_commits_total", "Commits."), store.commits as f64);
+    page.counter(("solvegate_store_failures_total", "Failed commits."), store.failures as f64);
 }

@@ -1,0 +1,179 @@
+//! The series that the config makes known. They start at zero before anything can count in them: a
+//! series born at one hides its first increment from `increase()`. What the config knows no more goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Metrics, Operation, UpstreamResult};
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::ids::Name;
+use crate::domain::outcome::Outcome;
+use crate::domain::policy::Policy;
+use crate::domain::rejection::Reason;
+use crate::domain::slo::SloKind;
+
+/// Tenants with series of their own.
+const TENANT_LABELS_MAX: usize = 1_000;
+/// The label of tenants beyond those, and of tenants and accounts that left the config before their
+/// last solve ended.
+pub(super) const OTHER: &str = "other";
+
+/// Names that are labels.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    tenants: BTreeSet<Name>,
+    accounts: BTreeSet<Name>,
+    /// Configured tenants beyond the limit.
+    beyond: BTreeSet<Name>,
+    /// Types with an SLO on latency.
+    latency: BTreeSet<CaptchaType>,
+}
+
+impl Known {
+    /// Tenants that have labels keep them, whoever is configured beside them.
+    fn next(&self, policy: &Policy) -> Self {
+        let kept = self.tenants.iter().filter(|name| policy.tenants.contains_key(*name));
+        let mut tenants: BTreeSet<Name> = kept.cloned().collect();
+        let mut beyond = BTreeSet::new();
+        for name in policy.tenants.keys().filter(|name| !self.tenants.contains(*name)) {
+            let place = if tenants.len() < TENANT_LABELS_MAX { &mut tenants } else { &mut beyond };
+            place.insert(name.clone());
+        }
+        let has_latency =
+            |captcha_type: &CaptchaType| policy.slo.slo(*captcha_type).latency.is_some();
+        Self {
+            tenants,
+            accounts: policy.accounts.keys().cloned().collect(),
+            beyond,
+            latency: CaptchaType::ALL.into_iter().filter(has_latency).collect(),
+        }
+    }
+
+    pub(super) fn has_label(&self, tenant: &Name) -> bool {
+        self.tenants.contains(tenant)
+    }
+
+    pub(super) fn is_beyond(&self, tenant: &Name) -> bool {
+        self.beyond.contains(tenant)
+    }
+
+    pub(super) fn tenant<'a>(&self, name: &'a Name) -> &'a str {
+        if self.tenants.contains(name) { name } else { OTHER }
+    }
+
+    pub(super) fn account<'a>(&self, name: &'a str) -> &'a str {
+        if self.accounts.contains(name) { name } else { OTHER }
+    }
+
+    pub(super) fn has_slo(&self, slo: SloKind, captcha_type: CaptchaType) -> bool {
+        match slo {
+            SloKind::Success => true,
+            SloKind::Latency => self.latency.contains(&captcha_type),
+        }
+    }
+}
+
+impl Metrics {
+    /// Takes over what a config makes known. To be called before the engine acts on it.
+    pub fn reconfigure(&self, policy: &Policy) {
+        let next = self.known.read().next(policy);
+        self.start_closed();
+        for captcha_type in next.latency.iter().map(|captcha_type| captcha_type.label()) {
+            for result in ["good", "bad"] {
+                self.slo_events.with_label_values(&["latency", captcha_type, result]);
+            }
+        }
+        next.tenants.iter().for_each(|tenant| self.start_tenant(tenant));
+        next.accounts.iter().for_each(|account| self.start_account(account));
+        let mut known = self.known.write();
+        if !next.beyond.is_empty() || !known.tenants.is_subset(&next.tenants) {
+            self.start_tenant(OTHER);
+        }
+        if !known.accounts.is_subset(&next.accounts) {
+            self.start_account(OTHER);
+        }
+        // A name that happens to be `other` shares its series with the rest.
+        let gone = |name: &&Name| &***name != OTHER;
+        for tenant in known.tenants.difference(&next.tenants).filter(gone) {
+            self.end_tenant(tenant);
+        }
+        for account in known.accounts.difference(&next.accounts).filter(gone) {
+            self.end_account(account);
+        }
+        for captcha_type in known.latency.difference(&next.latency) {
+            for result in ["good", "bad"] {
+                let labels = ["latency", captcha_type.label(), result];
+                let _ = self.slo_events.remove_label_values(&labels);
+            }
+        }
+        *known = Arc::new(next);
+    }
+
+    /// What is known without any config.
+    fn start_closed(&self) {
+        for captcha_type in CaptchaType::ALL.map(CaptchaType::label) {
+            for outcome in Outcome::ALL {
+                self.solves.with_label_values(&[captcha_type, outcome.label()]);
+            }
+            for result in ["good", "bad"] {
+                self.slo_events.with_label_values(&["success", captcha_type, result]);
+                self.reports.with_label_values(&[captcha_type, result]);
+            }
+            self.solve_duration.with_label_values(&[captcha_type]);
+            self.undelivered.with_label_values(&[captcha_type]);
+        }
+        for reason in Reason::ALL.map(Reason::label) {
+            for mode in ["enforced", "shadow"] {
+                self.rejections.with_label_values(&[reason, mode]);
+            }
+        }
+    }
+
+    fn start_tenant(&self, tenant: &str) {
+        self.tenant_cost.add(&[tenant], 0);
+        self.tenant_thread_seconds.add(&[tenant], 0);
+        for outcome in Outcome::ALL {
+            self.tenant_solves.with_label_values(&[tenant, outcome.label()]);
+        }
+        for reason in Reason::ALL {
+            self.tenant_rejections.with_label_values(&[tenant, reason.label()]);
+        }
+    }
+
+    fn end_tenant(&self, tenant: &str) {
+        self.tenant_cost.remove(&[tenant]);
+        self.tenant_thread_seconds.remove(&[tenant]);
+        for outcome in Outcome::ALL {
+            let _ = self.tenant_solves.remove_label_values(&[tenant, outcome.label()]);
+        }
+        for reason in Reason::ALL {
+            let _ = self.tenant_rejections.remove_label_values(&[tenant, reason.label()]);
+        }
+    }
+
+    fn start_account(&self, account: &str) {
+        for operation in Operation::ALL.map(Operation::label) {
+            self.upstream_duration.with_label_values(&[account, operation]);
+            for result in UpstreamResult::ALL {
+                let labels = [account, operation, result.label()];
+                self.upstream_requests.with_label_values(&labels);
+            }
+        }
+        for captcha_type in CaptchaType::ALL {
+            self.cost.add(&[account, captcha_type.label()], 0);
+        }
+    }
+
+    fn end_account(&self, account: &str) {
+        for operation in Operation::ALL.map(Operation::label) {
+            let _ = self.upstream_duration.remove_label_values(&[account, operation]);
+            for result in UpstreamResult::ALL {
+                let labels = [account, operation, result.label()];
+                let _ = self.upstream_requests.remove_label_values(&labels);
+            }
+        }
+        for captcha_type in CaptchaType::ALL {
+            self.cost.remove(&[account, captcha_type.label()]);
+        }
+    }
+}
