@@ -1,7 +1,7 @@
 //! Reload under traffic: whole or not at all; and who may ask for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::client::{get, poll, submission};
 use crate::support::{ACCOUNT, ACME, BATCH, Client, Setup, TOKEN, World, ZEN, until};
@@ -63,30 +63,31 @@ async fn a_faulty_config_changes_nothing_and_says_why() {
 async fn reloads_disturb_no_request() {
     let world = Arc::new(World::start(Setup::default()).await);
     let stop = Arc::new(AtomicBool::new(false));
+    let solved = Arc::new(AtomicUsize::new(0));
     let traffic = [ACME, ZEN].map(|key| {
-        let (world, stop) = (world.clone(), stop.clone());
+        let (world, stop, solved) = (world.clone(), stop.clone(), solved.clone());
         tokio::spawn(async move {
             let mut client = world.client().await;
-            let mut solved = 0;
             while !stop.load(Ordering::Relaxed) {
                 let id = client.get(&submission(key, "answer=a")).await.id();
                 assert_eq!(client.get(&poll(key, &id)).await.text(), "OK|a");
-                solved += 1;
+                solved.fetch_add(1, Ordering::Relaxed);
             }
-            solved
         })
     });
-    for _ in 0..30 {
+    let mut reloads = 0;
+    while reloads < 30 || solved.load(Ordering::Relaxed) <= 30 {
         assert_eq!(world.admin(RELOAD).await.status, 200);
+        reloads += 1;
+        let failed = traffic.iter().any(tokio::task::JoinHandle::is_finished);
+        assert!(!failed, "a client met something else than its answer");
     }
     stop.store(true, Ordering::Relaxed);
-
-    let mut solved = 0;
     for client in traffic {
-        solved += client.await.unwrap();
+        client.await.unwrap();
     }
+    let solved = solved.load(Ordering::Relaxed);
 
-    assert!(solved > 30, "{solved}");
     world.settled().await;
     Arc::into_inner(world).unwrap().close(solved).await;
 }

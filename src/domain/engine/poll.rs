@@ -261,8 +261,9 @@ impl Engine {
             solve.poll.watch_at = now.mono + WATCH_EVERY;
             return None;
         }
-        if !solve.submission.pingback && now.mono.since(solve.poll.asked_at) < WATCH_IDLE {
-            solve.poll.watch_at = solve.poll.asked_at + WATCH_IDLE;
+        let idle = idle_before_watch(solve);
+        if !solve.submission.pingback && now.mono.since(solve.poll.asked_at) < idle {
+            solve.poll.watch_at = solve.poll.asked_at + idle;
             return None;
         }
         solve.poll.under_way = true;
@@ -285,8 +286,18 @@ pub(super) fn first_watch(solve: &Solve) -> Duration {
     } else if solve.verdict.is_some() {
         WATCH_EVERY
     } else {
-        WATCH_IDLE
+        idle_before_watch(solve)
     }
+}
+
+/// How long nobody asks before the watcher does. It must ask before the deadline, or every solve that its
+/// client gave up would be a time-out of the provider's.
+pub(super) fn idle_before_watch(solve: &Solve) -> Duration {
+    WATCH_IDLE.min(allowed_time(solve) / 2)
+}
+
+fn allowed_time(solve: &Solve) -> Duration {
+    solve.deadline.since(solve.submitted.mono)
 }
 
 fn watch_interval(solve: &Solve, now: Now) -> Duration {
@@ -295,7 +306,7 @@ fn watch_interval(solve: &Solve, now: Now) -> Duration {
     } else if solve.submission.pingback {
         WATCH_PINGBACK
     } else {
-        WATCH_EVERY
+        WATCH_EVERY.min(allowed_time(solve) / 4)
     }
 }
 

@@ -89,8 +89,8 @@ impl Engine {
             return;
         }
         let bound = solve.task.is_some();
-        let abandoned =
-            solve.unwatched && now.mono.since(solve.poll.asked_at) >= super::poll::WATCH_IDLE;
+        let idle = super::poll::idle_before_watch(solve);
+        let abandoned = solve.unwatched && now.mono.since(solve.poll.asked_at) >= idle;
         match solve.poll.proxy_trouble.clone() {
             Some(code) => self.verdict(solve_id, Outcome::ClientError, Some(&code), now),
             None if abandoned => self.verdict(solve_id, Outcome::ClientError, Some(ABANDONED), now),

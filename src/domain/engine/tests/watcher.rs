@@ -16,6 +16,13 @@ fn it_steps_in_after_thirty_idle_seconds_and_asks_every_ten() {
 }
 
 #[test]
+fn it_asks_before_a_short_deadline_so_that_a_given_up_solve_is_no_time_out() {
+    let mut engine = engine(|policy| policy.slo.default.deadline = secs(12));
+    open(&mut engine, "t1", START);
+    assert_eq!(asks_at(&mut engine, 11, &PollResult::Pending), [6, 9]);
+}
+
+#[test]
 fn it_leaves_alone_what_its_owner_asks_about() {
     let mut engine = engine(|_| ());
     open(&mut engine, "t1", START);
