@@ -178,8 +178,7 @@ impl Keyring {
         base: &Policy,
         (tenant, key_id): (&str, &str),
         settings: &str,
-        note: &str,
-        now: Wall,
+        (note, now): (&str, Wall),
     ) -> Result<Made, KeyError> {
         let (tenant, policy) = tenant_of(base, tenant)?;
         let key_id = config::name(key_id).map_err(|why| KeyError::Invalid(format!("id {why}")))?;
@@ -208,8 +207,7 @@ impl Keyring {
         base: &Policy,
         (tenant, key_id): (&str, &str),
         overlap: Duration,
-        note: &str,
-        now: Wall,
+        (note, now): (&str, Wall),
     ) -> Result<Made, KeyError> {
         if overlap > OVERLAP_MAX {
             return Err(KeyError::Invalid("overlap must be at most 30d".to_owned()));
@@ -238,8 +236,7 @@ impl Keyring {
         &self,
         base: &Policy,
         (tenant, key_id): (&str, &str),
-        note: &str,
-        now: Wall,
+        (note, now): (&str, Wall),
     ) -> Result<Vec<KeyRecord>, KeyError> {
         let mut records = self.live(base, (tenant, key_id), now)?;
         for record in &mut records {
@@ -406,7 +403,7 @@ mod tests {
         let (base, mut keyring) = (base(), Keyring::default());
         let settings = r#"{"rate_per_minute": 5, "prepaid": {"opening_balance": 0.1}}"#;
 
-        let made = keyring.create(&base, ("acme", "batch"), settings, "ann", NOW).unwrap();
+        let made = keyring.create(&base, ("acme", "batch"), settings, ("ann", NOW)).unwrap();
 
         assert_eq!(made.secret.expose().len(), 32);
         keyring.take(made.records);
@@ -423,7 +420,7 @@ mod tests {
     fn what_cannot_be_made_is_refused_with_a_reason() {
         let (base, mut keyring) = (base(), Keyring::default());
         let refused = |keyring: &Keyring, key, settings| {
-            keyring.create(&base, key, settings, "", NOW).unwrap_err().to_string()
+            keyring.create(&base, key, settings, ("", NOW)).unwrap_err().to_string()
         };
         assert!(refused(&keyring, ("nobody", "a"), "{}").contains("no tenant `nobody`"));
         assert!(refused(&keyring, ("acme", "a b"), "{}").contains("id"));
@@ -437,7 +434,7 @@ mod tests {
             let text = refused(&keyring, ("acme", "a"), settings);
             assert!(text.contains(word), "{settings}: {text}");
         }
-        let made = keyring.create(&base, ("acme", "a"), "{}", "", NOW).unwrap();
+        let made = keyring.create(&base, ("acme", "a"), "{}", ("", NOW)).unwrap();
         keyring.take(made.records);
         assert!(refused(&keyring, ("acme", "a"), "{}").contains("another id"));
     }
@@ -445,8 +442,8 @@ mod tests {
     #[test]
     fn a_reroll_keeps_the_old_secret_for_the_overlap() {
         let (base, mut keyring) = (base(), Keyring::default());
-        let overlap = Duration::from_secs(60);
-        let made = keyring.reroll(&base, KEY, overlap, "bob", NOW).unwrap();
+        let overlap = Duration::from_mins(1);
+        let made = keyring.reroll(&base, KEY, overlap, ("bob", NOW)).unwrap();
         keyring.take(made.records);
 
         let (during, _) = keyring.overlay(&base, NOW);
@@ -459,7 +456,7 @@ mod tests {
         assert_eq!(keyring.ended(NOW).count(), 0);
         assert_eq!(keyring.ended(NOW + overlap).count(), 1);
 
-        let again = keyring.reroll(&base, KEY, overlap * 2, "bob", NOW).unwrap();
+        let again = keyring.reroll(&base, KEY, overlap * 2, ("bob", NOW)).unwrap();
         let ends: Vec<_> = again.records.iter().map(|record| record.revoked_at).collect();
         assert_eq!(
             ends,
@@ -471,17 +468,17 @@ mod tests {
     #[test]
     fn a_revocation_ends_every_secret_of_that_key_and_no_other() {
         let (base, mut keyring) = (base(), Keyring::default());
-        let other = keyring.create(&base, ("acme", "batch"), "{}", "", NOW).unwrap();
+        let other = keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap();
         keyring.take(other.records);
-        let made = keyring.reroll(&base, KEY, OVERLAP_MAX, "", NOW).unwrap();
+        let made = keyring.reroll(&base, KEY, OVERLAP_MAX, ("", NOW)).unwrap();
         keyring.take(made.records);
 
-        keyring.take(keyring.revoke(&base, KEY, "leaked", NOW).unwrap());
+        keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
 
         let (policy, _) = keyring.overlay(&base, NOW);
         assert!(hashes(&policy, "prod").iter().all(|hash| policy.revoked.contains(hash)));
         assert!(!policy.revoked.contains(&other.secret.sha256()));
-        let again = keyring.reroll(&base, KEY, Duration::ZERO, "", NOW).unwrap_err();
+        let again = keyring.reroll(&base, KEY, Duration::ZERO, ("", NOW)).unwrap_err();
         assert!(matches!(again, KeyError::Revoked { .. }));
         let listed = keyring.list(&base, "acme").unwrap();
         assert_eq!(listed.len(), 2);
@@ -492,7 +489,7 @@ mod tests {
     #[test]
     fn keys_of_a_tenant_that_left_the_config_are_left_out_and_come_back_with_it() {
         let (base, mut keyring) = (base(), Keyring::default());
-        keyring.take(keyring.create(&base, ("acme", "batch"), "{}", "", NOW).unwrap().records);
+        keyring.take(keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap().records);
         let mut without = base.clone();
         without.tenants.clear();
 

@@ -169,7 +169,7 @@ impl Operator {
             }
             Command::Create { tenant, key_id, settings, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
-                let made = match self.keyring.create(base, key, &settings, &note, now) {
+                let made = match self.keyring.create(base, key, &settings, (&note, now)) {
                     Ok(made) => self.record(made.records).await.map(|()| made.secret),
                     Err(error) => Err(error),
                 };
@@ -177,7 +177,7 @@ impl Operator {
             }
             Command::Reroll { tenant, key_id, overlap, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
-                let made = match self.keyring.reroll(base, key, overlap, &note, now) {
+                let made = match self.keyring.reroll(base, key, overlap, (&note, now)) {
                     Ok(made) => self.record(made.records).await.map(|()| made.secret),
                     Err(error) => Err(error),
                 };
@@ -185,7 +185,7 @@ impl Operator {
             }
             Command::Revoke { tenant, key_id, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
-                let revoked = match self.keyring.revoke(base, key, &note, now) {
+                let revoked = match self.keyring.revoke(base, key, (&note, now)) {
                     Ok(records) => {
                         // In force before it is on record: a leaked key must not wait for a disk.
                         self.keyring.take(records.clone());

@@ -275,6 +275,7 @@ async fn totals(admin: &Arc<Admin>, tenant: String, month: Date) -> Result<Json<
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the contract")]
 pub(super) struct Month {
     month: String,
     tenants: Vec<Total>,

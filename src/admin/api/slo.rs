@@ -21,6 +21,7 @@ pub(super) struct Slos {
 
 /// One SLO, in the words of the report of `solvegate slo`.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the contract")]
 pub(in crate::admin) struct Slo {
     captcha_type: &'static str,
     slo: &'static str,
@@ -131,9 +132,9 @@ pub(super) async fn course(
     let by_minute: BTreeMap<i64, (u64, u64)> =
         rows.iter().map(|row| (row.minute, (row.good, row.bad))).collect();
     let start = first.div_euclid(step) * step;
-    let points = (0..)
+    let count = (now - start) / step;
+    let points = (0..=count)
         .map(|index| start + index * step)
-        .take_while(|minute| *minute <= now)
         .map(|minute| {
             let (good, bad) = by_minute.get(&minute).copied().unwrap_or_default();
             let oldest = minute + step - i64::try_from(window).unwrap_or(0);

@@ -36,6 +36,7 @@ pub(super) struct Solves {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the contract")]
 pub(super) struct Solve {
     solve: u64,
     tenant: String,

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::super::Admin;
 use super::answer::{ApiError, At, Json, Path, Query, Usd, day, known_tenant, read, today};
+use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{CreditResult, TenantView};
 use crate::domain::ids::Name;
 use crate::domain::journal::{CreditKind, CreditRecord};
@@ -184,7 +185,7 @@ pub(super) async fn rejections(
             reason: refused.reason.label(),
             message: refused.text,
             key: refused.key_id,
-            captcha_type: refused.captcha_type.map(|it| it.label()),
+            captcha_type: refused.captcha_type.map(CaptchaType::label),
             mode: if refused.shadow { "shadow" } else { "enforced" },
             count: refused.count,
             first_at: At(refused.first_at),
