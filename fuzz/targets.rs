@@ -303,7 +303,7 @@ static RECORD: LazyLock<Vec<u8>> = LazyLock::new(|| {
             thread_time: Duration::from_secs(9),
         }));
     }
-    store.close(Duration::from_secs(60)).expect("closed");
+    store.close(Duration::from_mins(1)).expect("closed");
     drop(store);
     std::fs::read(&options.path).expect("one file")
 });
@@ -338,7 +338,7 @@ pub(crate) fn store_open(input: &[u8]) {
             if let Ok(reader) = Reader::open(&options.path) {
                 let _ = (verify(&reader), reader.solves(10), reader.charges("acme", TODAY));
             }
-            let _ = store.close(Duration::from_secs(60));
+            let _ = store.close(Duration::from_mins(1));
         }
         Err(
             OpenError::NotADatabase { .. } | OpenError::Foreign { .. } | OpenError::Newer { .. },

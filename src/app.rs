@@ -19,16 +19,17 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::calendar::Calendar;
 use crate::domain::engine::Engine;
+use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::keyring::Keyring;
 use crate::operator::{self, Operator};
 use crate::proxy::tls::{Certificate, TlsError};
-use crate::proxy::{self, Limits, Proxy, Target};
+use crate::proxy::{self, Bounds, Limits, Proxy, Target};
 use crate::record::metrics::{Metrics, MetricsError};
 use crate::record::store::{Durability, OpenError, Store, StoreOptions, Unflushed};
 
-/// Connections of clients at once, over all data listeners.
-const CONNECTIONS_MAX: usize = 10_000;
+/// Sent to a process that reaches the limit on the size of its files; this number on Linux and the BSDs.
+const SIGXFSZ: i32 = 25;
 
 /// Why the sidecar did not start.
 #[derive(Debug, thiserror::Error)]
@@ -76,10 +77,21 @@ pub struct App {
 impl App {
     /// Opens the record, restores the state and serves. `path` is the file that reloads read.
     pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, StartError> {
+        let bounds = Bounds { connections: connections_max(), ..Bounds::default() };
+        Self::start_with(config, path, Clock::start(), bounds).await
+    }
+
+    /// The same, with that clock and those bounds.
+    pub async fn start_with(
+        config: Config,
+        path: Option<PathBuf>,
+        clock: Clock,
+        bounds: Bounds,
+    ) -> Result<Self, StartError> {
         // reqwest takes the process's default; an error says that one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let seen = operator::fingerprint(path.as_ref()).await;
-        let clock = Clock::start();
+        outlive_file_limit();
         let listener = listen(config.listen).await?;
         let tls_listener = match &config.tls {
             Some(tls) => Some(listen(tls.listen).await?),
@@ -108,9 +120,14 @@ impl App {
         let token = config.admin.token.as_ref().map(crate::wire::secret::Secret::sha256);
         let keep = config.state.keep_solves;
         let config = Arc::new(ArcSwap::from_pointee(config));
-        let proxy =
-            Arc::new(Proxy::new(gate.clone(), clock, config.clone(), target, app.requests.clone()));
-        app.serve(&proxy, listener, tls_listener, certificate.as_ref())?;
+        let proxy = Arc::new(Proxy::new(
+            gate.clone(),
+            clock,
+            config.clone(),
+            (target, bounds),
+            app.requests.clone(),
+        ));
+        app.serve(&proxy, (listener, tls_listener), certificate.as_ref(), bounds)?;
         let accounts = AccountPoll::new(gate.clone(), clock, config.clone())?;
         app.chores.spawn(accounts.run(app.stop_chores.clone()));
         let watching = watcher::run(
@@ -126,16 +143,10 @@ impl App {
         let in_force = config.clone();
         let operator = Operator { path, config, keyring, gate: gate.clone(), proxy, certificate };
         app.chores.spawn(operator.run(seen, received, app.stop_chores.clone()));
-        let admin = Arc::new(Admin {
-            gate,
-            token,
-            ready: app.ready.clone(),
-            config: in_force,
-            record,
-            commands,
-        });
+        let ready = app.ready.clone();
+        let admin = Admin { gate, token, ready, config: in_force, record, commands };
         app.chores.spawn(admin::serve(
-            admin,
+            Arc::new(admin),
             admin_listener,
             app.chores.clone(),
             app.stop_chores.clone(),
@@ -146,11 +157,11 @@ impl App {
     fn serve(
         &mut self,
         proxy: &Arc<Proxy>,
-        listener: TcpListener,
-        tls_listener: Option<TcpListener>,
+        (listener, tls_listener): (TcpListener, Option<TcpListener>),
         certificate: Option<&Arc<Certificate>>,
+        bounds: Bounds,
     ) -> Result<(), TlsError> {
-        let limits = Limits::new(connections_max());
+        let limits = Limits::new(bounds.connections);
         let stop = &self.stop_requests;
         self.requests.spawn(proxy::serve(
             proxy.clone(),
@@ -193,6 +204,7 @@ impl App {
         self.chores.close();
         // Chores hold nothing that is not in the core: a poll of the watcher is asked again after the start.
         let _ = tokio::time::timeout(Duration::from_secs(2), self.chores.wait()).await;
+        failpoint::pass(Point::DuringShutdown);
         let gate = self.gate;
         match tokio::task::spawn_blocking(move || gate.close(grace.max(Duration::from_secs(5))))
             .await
@@ -206,7 +218,17 @@ impl App {
 /// Half of the descriptors that the process may have are left for the provider's side and the record.
 fn connections_max() -> usize {
     let descriptors = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1_024);
-    usize::try_from(descriptors / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+    let most = Bounds::default().connections;
+    usize::try_from(descriptors / 2).unwrap_or(most).min(most)
+}
+
+/// A file that grows past the process's limit is to fail like one on a full disk: as an error that the
+/// store waits out, and not by the signal's death of the process. Once listened for, it kills no more.
+fn outlive_file_limit() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+        tracing::warn!(%error, "a limit on file sizes would end this process");
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -306,11 +306,12 @@ impl Gate {
         self.engine.lock().observe_account(account, report, now);
     }
 
-    /// Whether that account may be asked about, and how many solves of ours it has in flight.
+    /// Whether that account may be asked about (to be done then: after trouble with its key nobody else
+    /// may), and how many solves of ours it has in flight.
     pub fn account_state(&self, account: &str) -> (bool, u32) {
         let now = self.clock.now();
-        let engine = self.engine.lock();
-        (engine.may_ask(account, now), engine.account_in_flight(account))
+        let mut engine = self.engine.lock();
+        (engine.try_key(account, now), engine.account_in_flight(account))
     }
 
     /// Does what is due without a request; returns the polls to make.

@@ -16,7 +16,7 @@
 //! | floor | module | what it holds |
 //! | --- | --- | --- |
 //! | 0 | [`domain`] | every decision; `now` is an argument, no IO, no lock, no log |
-//! | 1 | [`wire`], [`clock`] | the provider's protocol as bytes and types; the only reader of the OS clock |
+//! | 1 | [`wire`], [`clock`], [`failpoint`] | the provider's protocol as bytes and types; the only reader of the OS clock; where tests kill the process |
 //! | 2 | [`config`], [`record`] | what the operator wrote; what is written down (metrics, store) |
 //! | 3 | [`gate`], [`keyring`] | the one door to the core: the lock, the clock, the recording; keys made at run time |
 //! | 4 | [`proxy`], [`background`], [`admin`] | the request path; work without a request; the second port |
@@ -32,6 +32,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod failpoint;
 pub mod gate;
 pub mod keyring;
 pub mod operator;

@@ -148,7 +148,7 @@ impl AccountPoll {
             }
             Polled::Trouble { .. } if !(200..300).contains(&status) => UpstreamResult::HttpError,
             Polled::Failed { .. } | Polled::ProxyTrouble { .. } => UpstreamResult::ApiError,
-            Polled::Trouble { code, .. } if code.starts_with("ERROR") => UpstreamResult::ApiError,
+            Polled::Trouble { code, .. } if answer::is_code(&code) => UpstreamResult::ApiError,
             // Neither a code nor trouble with the way: figures, or something odd that yields none.
             Polled::Pending | Polled::Solved | Polled::Trouble { .. } => UpstreamResult::Ok,
         }

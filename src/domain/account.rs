@@ -12,6 +12,8 @@ const STALE_AFTER: Duration = Duration::from_mins(1);
 /// How long an account is left alone after the provider refused its key: trying on gets the address
 /// banned.
 const KEY_TROUBLE_FOR: Duration = Duration::from_mins(5);
+/// After that, how long one request is waited for that tries the key again.
+const KEY_PROBE_FOR: Duration = Duration::from_secs(10);
 
 /// One account.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub struct Account {
     threads: Option<SeenThreads>,
     balance: Option<(Money, Mono)>,
     key_trouble_until: Option<Mono>,
+    /// A request is out that tries the refused key again; all others wait for its answer.
+    key_probe: bool,
     refreshed_at: Option<Wall>,
 }
 
@@ -74,6 +78,7 @@ impl Account {
             threads: None,
             balance: None,
             key_trouble_until: None,
+            key_probe: false,
             refreshed_at: None,
         }
     }
@@ -82,6 +87,7 @@ impl Account {
     pub fn reconfigure(&mut self, policy: AccountPolicy) {
         if policy.key_hash != self.policy.key_hash {
             (self.key_trouble_until, self.threads, self.balance) = (None, None, None);
+            self.key_probe = false;
         }
         self.policy = policy;
     }
@@ -93,13 +99,35 @@ impl Account {
                 let foreign = working.saturating_sub(ours);
                 self.threads = Some(SeenThreads { total, working, foreign, at: now });
                 self.key_trouble_until = None;
+                self.key_probe = false;
                 self.refreshed_at = Some(wall);
             }
             AccountReport::Balance(balance) => {
                 self.balance = Some((balance, now));
                 self.refreshed_at = Some(wall);
             }
-            AccountReport::KeyRefused => self.key_trouble_until = Some(now + KEY_TROUBLE_FOR),
+            AccountReport::KeyRefused => {
+                self.key_trouble_until = Some(now + KEY_TROUBLE_FOR);
+                self.key_probe = false;
+            }
+        }
+    }
+
+    /// Notes that a request goes out with the key. After trouble with it that is the probe, and the only
+    /// one: what waits meanwhile would get the address banned all at once.
+    pub fn try_key(&mut self, now: Mono) {
+        if self.key_trouble_until.is_some() && self.may_ask(now) {
+            self.key_trouble_until = Some(now + KEY_PROBE_FOR);
+            self.key_probe = true;
+        }
+    }
+
+    /// Notes that the provider served a request. Without a probe it says nothing: the request may be
+    /// from before the trouble.
+    pub fn key_worked(&mut self) {
+        if self.key_probe {
+            self.key_trouble_until = None;
+            self.key_probe = false;
         }
     }
 
@@ -268,6 +296,26 @@ mod tests {
         account.observe(threads(5, 0, 0), START, TODAY);
         assert_eq!(account.trouble(START), None);
         assert!(account.may_ask(START));
+    }
+
+    #[test]
+    fn after_a_while_one_request_tries_a_refused_key_and_the_rest_wait_for_it() {
+        let mut account = account(Threads::Auto);
+        account.observe(AccountReport::KeyRefused, START, TODAY);
+        account.key_worked();
+        assert!(!account.may_ask(START), "what was on its way proves nothing");
+        let later = START + KEY_TROUBLE_FOR;
+        assert!(account.may_ask(later));
+
+        account.try_key(later);
+
+        assert!(!account.may_ask(later));
+        assert_eq!(account.trouble(later), Some(AccountTrouble::KeyRefused(KEY_PROBE_FOR)));
+        assert!(account.may_ask(later + KEY_PROBE_FOR), "a probe that is lost is not the last");
+        account.key_worked();
+        assert_eq!(account.trouble(later), None);
+        account.try_key(later);
+        assert!(account.may_ask(later), "a key that works is asked with as often as needed");
     }
 
     #[test]

@@ -9,13 +9,16 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::domain::ids::SolveId;
+use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 
 /// Proof of delivery for one answer: reports `delivered` once flushed, `undelivered` when dropped.
@@ -88,16 +91,52 @@ impl http_body::Body for Answered {
     }
 }
 
-/// A connection that reports its flushes.
+/// A connection that reports its flushes, and breaks off when the client takes too long to read.
 #[derive(Debug)]
 pub(super) struct Flushing<S> {
     stream: S,
     due: Due,
+    write_wait: Duration,
+    /// Runs from the first write that the client's side does not take until all are taken: a client
+    /// that reads a byte now and then gains nothing.
+    blocked: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Flushing<S> {
-    pub(super) fn new(stream: S, due: Due) -> Self {
-        Self { stream, due }
+    pub(super) fn new(stream: S, due: Due, write_wait: Duration) -> Self {
+        Self { stream, due, write_wait, blocked: None }
+    }
+
+    /// The outcome of a write, or that it has been waited for long enough.
+    fn in_time<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            return outcome;
+        }
+        let wait = self.write_wait;
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Whether a test wants the process to die with half of an answer written.
+    fn dies_here(&self) -> bool {
+        cfg!(feature = "failpoints")
+            && !self.due.lock().is_empty()
+            && failpoint::is_due(Point::MidFlush)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Flushing<S> {
+    /// Writes all but the second half of the last piece, an answer's body, and dies.
+    fn die_half_way(&mut self, cx: &mut Context<'_>, pieces: &[&[u8]]) -> ! {
+        let bytes = pieces.concat();
+        let kept = bytes.len() - pieces.last().map_or(0, |last| last.len().div_ceil(2));
+        // A fresh answer meets an empty socket buffer; should it be full, less than half is out.
+        let _ = Pin::new(&mut self.stream).poll_write(cx, &bytes[..kept]);
+        std::process::abort()
     }
 }
 
@@ -117,7 +156,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        if self.dies_here() {
+            self.die_half_way(cx, &[buf]);
+        }
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.in_time(written, cx)
     }
 
     fn poll_write_vectored(
@@ -125,7 +168,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        if self.dies_here() {
+            let pieces: Vec<&[u8]> = bufs.iter().map(|piece| &**piece).collect();
+            self.die_half_way(cx, &pieces);
+        }
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.in_time(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -135,14 +183,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.blocked = None;
             let due = std::mem::take(&mut *self.due.lock());
             due.into_iter().for_each(Receipt::sign);
         }
-        flushed
+        self.in_time(flushed, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let shut_down = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.in_time(shut_down, cx)
     }
 }
 

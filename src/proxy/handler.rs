@@ -21,7 +21,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::domain::solve::{Form, Identity, Submission};
 use crate::record::metrics::{Operation, Report, UpstreamResult};
-use crate::wire::answer::{self, Reported};
+use crate::wire::answer::{self, Asked, Reported};
 use crate::wire::refuse;
 use crate::wire::request::{self, Action, Call, Head, Ids, Malformed};
 use crate::wire::route::{self, Endpoint, Route};
@@ -30,8 +30,6 @@ use crate::wire::route::{self, Endpoint, Route};
 const BODY_BYTES_MAX: usize = 16 << 20;
 /// A body up to this size needs no room: the number of connections bounds those.
 const SMALL_BODY_BYTES_MAX: u64 = 64 << 10;
-/// Time for a request's body to come in.
-const BODY_WAIT: Duration = Duration::from_secs(30);
 /// Of a body that is too large, this much more is read and thrown away, since clients read no answer
 /// before they sent it all, and a connection closed under them looks like a network error.
 const DISCARDED_BYTES_MAX: usize = 48 << 20;
@@ -82,11 +80,11 @@ async fn serve(
         Endpoint::Solve => Operation::Solve,
     };
     let waits = head.headers.contains_key(http::header::EXPECT);
-    let Ok(_room) = tokio::time::timeout(BODY_WAIT, room(proxy, &body)).await else {
+    let Ok(_room) = tokio::time::timeout(proxy.bounds.body_wait, room(proxy, &body)).await else {
         let hint = request::form_hint(&wire_head, &[]);
         return (proxy.refuse_unread(operation, Unread::TooSlow, hint), false);
     };
-    let body = match read(body, waits).await {
+    let body = match read(body, waits, proxy.bounds.body_wait).await {
         Ok(body) => body,
         Err(unread) => {
             return (
@@ -130,8 +128,8 @@ enum Unread {
     BrokenOff,
 }
 
-/// Reads a body whole. `waits`: the client sends it only when asked to.
-async fn read(mut body: Incoming, waits: bool) -> Result<Bytes, Unread> {
+/// Reads a body whole, within `wait`. `waits`: the client sends it only when asked to.
+async fn read(mut body: Incoming, waits: bool, wait: Duration) -> Result<Bytes, Unread> {
     if http_body::Body::is_end_stream(&body) {
         return Ok(Bytes::new());
     }
@@ -142,7 +140,7 @@ async fn read(mut body: Incoming, waits: bool) -> Result<Bytes, Unread> {
         return Err(Unread::TooLarge);
     }
     let reading = Limited::new(&mut body, BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_WAIT, reading).await {
+    match tokio::time::timeout(wait, reading).await {
         Ok(Ok(read)) => Ok(read.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             discard(&mut body).await;
@@ -349,13 +347,21 @@ async fn forward(
     }
     let upstream = call.upstream(key.as_ref());
     let started = proxy.clock.mono();
-    let timeout = proxy.config.load().upstream.poll_timeout;
+    let timeout = proxy.config.load().upstream.poll_timeout.min(poll::POLL_PATIENCE);
     let way = proxy.upstream.load_full();
     let kind = (super::upstream::Kind::Poll, timeout);
+    let asked = match operation {
+        Operation::Balance => Asked::Balance,
+        Operation::Threads => Asked::Threads,
+        Operation::Report => Asked::Report,
+        Operation::Submit | Operation::Poll | Operation::Solve | Operation::Other => Asked::Answers,
+    };
     let answered = way.send("res.php", upstream, source::forwarded(headers), kind).await;
     let took = proxy.clock.mono().since(started);
     let label = match &answered {
-        Ok(answered) if answered.status >= 500 => UpstreamResult::HttpError,
+        Ok(answered) if !answer::is_readable(answered.status, &answered.body, asked) => {
+            UpstreamResult::HttpError
+        }
         Ok(answered) if !pass_through && proxy.refuses_key(&answered.body) => {
             proxy.key_refused(&account);
             UpstreamResult::ApiError
@@ -395,7 +401,7 @@ impl Proxy {
     fn refuse_unread(&self, operation: Operation, unread: Unread, form: Form) -> Outgoing {
         let (reason, text) = match unread {
             Unread::TooLarge => (Reason::TooLarge, "the body is larger than 16 MiB"),
-            Unread::TooSlow => (Reason::Malformed, "the body did not come in within 30 s"),
+            Unread::TooSlow => (Reason::Malformed, "the body did not come in in time"),
             Unread::BrokenOff => (Reason::Malformed, "the body broke off before its end"),
         };
         self.gate.metrics().rejected(None, reason);

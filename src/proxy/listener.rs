@@ -17,10 +17,6 @@ use tokio_util::sync::CancellationToken;
 use super::flush::{Due, Flushing};
 use super::{Proxy, handler};
 
-/// Time for a request's head to come in; also how long a connection may idle.
-const HEAD_WAIT: Duration = Duration::from_mins(1);
-/// Time for a TLS handshake.
-const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// Room for a request's head: the longest real one is a GET with a sitekey, a page and cookies.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
@@ -83,7 +79,7 @@ impl Connection {
     async fn accept(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let _ = stream.set_nodelay(true);
         let Some(tls) = tls else { return self.run(stream).await };
-        match tokio::time::timeout(HANDSHAKE_WAIT, tls.accept(stream)).await {
+        match tokio::time::timeout(self.proxy.bounds.handshake_wait, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.run(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -92,14 +88,15 @@ impl Connection {
 
     async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let due = Due::default();
-        let io = TokioIo::new(Flushing::new(stream, due.clone()));
+        let bounds = self.proxy.bounds;
+        let io = TokioIo::new(Flushing::new(stream, due.clone(), bounds.write_wait));
         let service = service_fn(|request| {
             let answered = handler::handle(self.proxy.clone(), self.peer, due.clone(), request);
             async move { Ok::<_, Infallible>(answered.await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WAIT)
+            .header_read_timeout(bounds.head_wait)
             .max_buf_size(HEAD_BYTES_MAX)
             // A client that closes its side is gone: an answer written after that reaches nobody, and
             // must not be charged. (No client library closes its side and still reads.)

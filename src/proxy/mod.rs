@@ -11,6 +11,7 @@ pub mod tls;
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
@@ -27,8 +28,35 @@ use crate::wire::secret::Secret;
 pub use self::listener::{Limits, serve};
 pub use self::upstream::Target;
 
-/// Large bodies in memory at once, all together: half a gibibyte. Further ones wait for room.
-const BODY_ROOM_KIB: usize = 512 << 10;
+/// What clients are given of connections, room and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at once, over all data listeners. Further ones are closed at once.
+    pub connections: usize,
+    /// Large bodies in memory at once, all together, in KiB. Further ones wait for room.
+    pub body_room_kib: usize,
+    /// For a request's head to come in; also how long a connection may idle.
+    pub head_wait: Duration,
+    /// For a request's body to come in.
+    pub body_wait: Duration,
+    /// For an answer to be taken, from the moment at which the client stops reading.
+    pub write_wait: Duration,
+    /// For a TLS handshake.
+    pub handshake_wait: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            body_room_kib: 512 << 10,
+            head_wait: Duration::from_mins(1),
+            body_wait: Duration::from_secs(30),
+            write_wait: Duration::from_mins(1),
+            handshake_wait: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Everything that serves a request.
 #[derive(Debug)]
@@ -38,22 +66,24 @@ pub struct Proxy {
     config: Arc<ArcSwap<Config>>,
     upstream: ArcSwap<Upstream>,
     tasks: TaskTracker,
+    bounds: Bounds,
     /// Room for large bodies, in KiB.
     body_room: Semaphore,
 }
 
 impl Proxy {
-    /// A proxy to `target`, reading `config` as it is at each request. Work that must outlive its client runs on `tasks`.
+    /// A proxy to `target`, reading `config` as it is at each request. Work that must outlive its client
+    /// runs on `tasks`.
     pub fn new(
         gate: Arc<Gate>,
         clock: Clock,
         config: Arc<ArcSwap<Config>>,
-        target: Target,
+        (target, bounds): (Target, Bounds),
         tasks: TaskTracker,
     ) -> Self {
         let upstream = ArcSwap::from_pointee(Upstream::new(target, clock));
-        let body_room = Semaphore::new(BODY_ROOM_KIB);
-        Self { gate, clock, config, upstream, tasks, body_room }
+        let body_room = Semaphore::new(bounds.body_room_kib);
+        Self { gate, clock, config, upstream, tasks, bounds, body_room }
     }
 
     /// Connects to another `target` from here on.

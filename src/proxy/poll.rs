@@ -22,7 +22,7 @@ use crate::wire::request::{self, Call};
 
 /// A client is answered after this long whatever the provider does: some give up at 5 s, and lose what
 /// they paid for.
-const POLL_PATIENCE: Duration = Duration::from_secs(4);
+pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The provider's answer to a poll, classified.
 pub(super) struct Asked {
@@ -158,13 +158,15 @@ async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outg
     let Ok(outgoing) = words(proxy, question, task, &account) else {
         return Outgoing::own(Operation::Poll, refuse::not_ready(question.form));
     };
-    let timeout = proxy.config.load().upstream.poll_timeout;
+    let timeout = proxy.config.load().upstream.poll_timeout.min(POLL_PATIENCE);
     let headers = super::source::forwarded(question.headers);
     match proxy.upstream.load().send("res.php", outgoing, headers, (Kind::Poll, timeout)).await {
-        Ok(answered) if answered.status < 500 => Outgoing::pass_on(
-            Operation::Poll,
-            &reply::answer(question.form, answered.status, &answered),
-        ),
+        Ok(answered)
+            if answer::is_readable(answered.status, &answered.body, answer::Asked::Answers) =>
+        {
+            let answer = reply::answer(question.form, 200, &answered);
+            Outgoing::pass_on(Operation::Poll, &answer)
+        }
         Ok(_) | Err(_) => Outgoing::own(Operation::Poll, refuse::not_ready(question.form)),
     }
 }
@@ -235,7 +237,7 @@ fn classify(
             proxy.key_refused(account);
             (PollResult::Trouble, None, UpstreamResult::ApiError)
         }
-        Polled::Trouble { code, .. } if code.starts_with("ERROR") => {
+        Polled::Trouble { code, .. } if answer::is_code(&code) => {
             (PollResult::Trouble, None, UpstreamResult::ApiError)
         }
         Polled::Trouble { .. } if answered.status / 100 == 4 => {

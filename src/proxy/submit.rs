@@ -17,6 +17,7 @@ use crate::domain::ids::{SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::{Form, Identity, Submission};
+use crate::failpoint::{self, Point};
 use crate::gate::{Bound, Gate, store_unavailable};
 use crate::record::metrics::{Operation, UpstreamResult};
 use crate::wire::answer::{self, Polled, Submitted};
@@ -159,6 +160,7 @@ impl Forwarding {
         let classes = &self.proxy.gate.policy().error_classes;
         match answer::submitted(answered.status, &answered.body, classes) {
             Submitted::Accepted(task) => {
+                failpoint::pass(Point::AfterUpstreamAccepted);
                 (self.bind(answered, &task, unsettled).await, UpstreamResult::Ok)
             }
             Submitted::Refused { code, outcome } => {
@@ -211,7 +213,7 @@ impl Forwarding {
                 self.refused(answered, (&code, Outcome::ClientError), unsettled),
                 UpstreamResult::ApiError,
             ),
-            Polled::Trouble { code, outcome } if code.starts_with("ERROR") => {
+            Polled::Trouble { code, outcome } if answer::is_code(&code) => {
                 (self.refused(answered, (&code, outcome), unsettled), UpstreamResult::ApiError)
             }
             Polled::Pending | Polled::Trouble { .. } => {

@@ -6,22 +6,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::expect_used, reason = "and says what it waited for")]
+#![expect(clippy::print_stdout, reason = "what was measured is for whoever asks to see it")]
 #![expect(clippy::disallowed_methods, reason = "tests may wait, spawn and read the clock")]
 
 mod support;
 
 mod admission;
 mod bad_input;
+mod clients;
+mod clocks;
 mod contract;
 mod error_budget;
+mod failpoints;
 mod faults;
 mod fidelity;
+mod many_connections;
 mod metrics;
+mod provider_faults;
+mod provider_oddities;
 mod reload;
 mod restart;
 mod secrets;
 mod settlement;
 mod shutdown;
 mod slow_provider;
+mod store_faults;
 mod tidy;
 mod trouble;

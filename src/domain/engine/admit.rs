@@ -210,6 +210,7 @@ impl Engine {
         key.scope.take(&key.policy.limits, price, now);
         let account = &mut self.accounts[place_index(identity.account)];
         account.in_flight += 1;
+        account.try_key(now.mono);
         self.upstream.try_at(now.mono);
         self.in_flight_by_type[submission.captcha_type.index()] += 1;
 

@@ -119,6 +119,15 @@ impl Engine {
             .is_some_and(|place| self.accounts[place_index(*place)].may_ask(now.mono))
     }
 
+    /// Takes a turn with that account's key, if it may be asked about now.
+    pub fn try_key(&mut self, account: &str, now: Now) -> bool {
+        let may_ask = self.may_ask(account, now);
+        if let Some(place) = self.account_places.get(account) {
+            self.accounts[place_index(*place)].try_key(now.mono);
+        }
+        may_ask
+    }
+
     /// Solves of ours that occupy a thread of that account.
     pub fn account_in_flight(&self, account: &str) -> u32 {
         self.account_places

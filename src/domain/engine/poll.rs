@@ -126,7 +126,7 @@ impl Engine {
         if solve.poll.under_way || (asked_lately && solve.poll.answer.is_none()) {
             return PollDecision::NotReady;
         }
-        let account = &self.accounts[place_index(solve.submission.identity.account)];
+        let account = &mut self.accounts[place_index(solve.submission.identity.account)];
         let held_back = !self.upstream.wait(now.mono).is_zero() || !account.may_ask(now.mono);
         if held_back && !pass_through {
             return if now.mono >= solve.deadline {
@@ -136,6 +136,7 @@ impl Engine {
             };
         }
         self.upstream.try_at(now.mono);
+        account.try_key(now.mono);
         solve.poll.under_way = true;
         PollDecision::Forward { solve: solve_id, account: account.name.clone() }
     }
@@ -171,6 +172,9 @@ impl Engine {
         now: Now,
     ) -> AnswerTo {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return AnswerTo::NotReady };
+        if result != PollResult::Trouble {
+            self.accounts[place_index(solve.submission.identity.account)].key_worked();
+        }
         solve.poll.under_way = false;
         solve.poll.back_at = Some(now.mono);
         solve.poll.watch_at = now.mono + watch_interval(solve, now);
@@ -256,7 +260,7 @@ impl Engine {
         let held_back = !self.upstream.wait(now.mono).is_zero();
         let solve = self.solves.get_mut(&solve_id)?;
         let task = solve.task.clone()?;
-        let account = &self.accounts[place_index(solve.submission.identity.account)];
+        let account = &mut self.accounts[place_index(solve.submission.identity.account)];
         if solve.poll.under_way || held_back || !account.may_ask(now.mono) {
             solve.poll.watch_at = now.mono + WATCH_EVERY;
             return None;
@@ -269,6 +273,7 @@ impl Engine {
         solve.poll.under_way = true;
         solve.poll.watch_at = now.mono + WATCH_EVERY;
         self.upstream.try_at(now.mono);
+        account.try_key(now.mono);
         let account = account.name.clone();
         Some(super::Due { solve: solve_id, account, task, form: solve.submission.form })
     }

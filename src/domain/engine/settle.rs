@@ -33,6 +33,7 @@ impl Engine {
     pub fn bind(&mut self, solve_id: SolveId, task: &TaskId, now: Now) -> BindResult {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return BindResult::Duplicate };
         let account = solve.submission.identity.account;
+        self.accounts[place_index(account)].key_worked();
         if solve.task.is_some() || self.tasks.contains_key(&(account, task.clone())) {
             return BindResult::Duplicate;
         }

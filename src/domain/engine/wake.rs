@@ -14,8 +14,10 @@ use crate::domain::time::{Mono, Now};
 const NO_ROOM: Duration = Duration::from_millis(500);
 /// How often a change of an error budget's status is looked for.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// How long after a restart an answer that was on its way is taken for delivered.
-pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(30);
+/// How long after a restart an answer that was on its way is taken for delivered. The tests that
+/// restart a thousand times wait less.
+pub(super) const CONFIRM_AFTER: Duration =
+    Duration::from_secs(if cfg!(feature = "failpoints") { 3 } else { 30 });
 /// The code of a solve that its client stopped asking about, where the sidecar cannot ask itself.
 const ABANDONED: &str = "ABANDONED";
 

@@ -136,7 +136,11 @@ impl Store {
         let (opened, restored) = open::open(options, today, time_zone_name)?;
         let path = opened.path.clone();
         let shared = Arc::new(Shared::new(Arc::clone(&options.clock), opened.lock));
-        shared.opened(opened.conflicts, writer::size_of(&path));
+        let size = writer::size_of(&path);
+        shared.opened(opened.conflicts, size);
+        if size > open::CHECKED_AT_START {
+            check_meanwhile(&path, &shared);
+        }
         let writer = writer::start(opened.conn, opened.zone, restored.next_solve, &shared, &path)
             .map_err(|source| OpenError::Io { path: path.clone(), source })?;
         Ok((Self { shared, writer: Mutex::new(Some(writer)), path }, restored))
@@ -192,6 +196,23 @@ impl Drop for Store {
         if let Err(error) = self.close(DROP_DEADLINE) {
             tracing::error!(%error, "the store was dropped before it was flushed");
         }
+    }
+}
+
+/// Checks a large file beside the writer. What is found stops admission, and nothing else.
+fn check_meanwhile(path: &Path, shared: &Arc<Shared>) {
+    let (path, shared) = (path.to_owned(), Arc::downgrade(shared));
+    let check = move || {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let found = rusqlite::Connection::open_with_flags(&path, flags)
+            .and_then(|conn| open::damage(&conn))
+            .unwrap_or_else(|error| Some(error.to_string()));
+        let (Some(what), Some(shared)) = (found, shared.upgrade()) else { return };
+        tracing::error!(path = %path.display(), what, "the record is damaged; nothing new is accepted");
+        shared.damaged(&what);
+    };
+    if let Err(error) = std::thread::Builder::new().name("store check".to_owned()).spawn(check) {
+        tracing::warn!(%error, "the record is not checked for damage");
     }
 }
 

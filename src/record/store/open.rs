@@ -14,15 +14,20 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 
 use super::apply::Applied;
 use super::schema::{APPLICATION_ID, FROM_1, TABLES, VERSION};
-use super::writer::{apply_apart, report_conflict};
+use super::writer::{apply_apart, report_conflict, size_of};
 use super::{Durability, StoreOptions, beside, restore, spill};
 use crate::domain::journal::{Restored, Write};
+use crate::failpoint::{self, Point};
 
 /// How long the writer waits for somebody else's lock before it counts as a failure and is tried again.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Statements kept prepared; every one that the writer uses fits.
 const STATEMENTS: usize = 64;
+
+/// A file up to this size is checked whole before anything is written to it; a larger one, which takes
+/// seconds, while it is in use.
+pub(super) const CHECKED_AT_START: u64 = 32 << 20;
 
 /// How much of a spill file goes into one transaction.
 const REPLAY_CHUNK: usize = 1_000;
@@ -91,6 +96,12 @@ pub(super) fn open(
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags).map_err(in_sqlite)?;
     let found = whose(&conn, &path)?;
+    if size_of(&path) <= CHECKED_AT_START
+        && let Some(what) = damage(&conn).map_err(in_sqlite)?
+    {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(in_sqlite(rusqlite::Error::SqliteFailure(code, Some(what))));
+    }
     prepare(&conn, &path)?;
     match found {
         None => create(&conn).map_err(in_sqlite)?,
@@ -100,6 +111,7 @@ pub(super) fn open(
     let conflicts = apply_spills(&conn, &path, &zone)?;
     settle_zone(&conn, &zone, time_zone_name).map_err(in_sqlite)?;
     set_durability(&conn, &path, options.durability)?;
+    failpoint::pass(Point::DuringRestore);
     let restored = restore::restore(&conn, today).map_err(in_sqlite)?;
     Ok((Opened { conn, lock, zone, path, conflicts }, restored))
 }
@@ -183,6 +195,12 @@ fn whose(conn: &Connection, path: &Path) -> Result<Option<i32>, OpenError> {
     }
 }
 
+/// What is wrong with the file's pages and indexes, if anything is.
+pub(super) fn damage(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let said: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    Ok((said != "ok").then_some(said))
+}
+
 /// Sets what the record relies on, and reads it back.
 fn prepare(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let in_sqlite = |source| sqlite_error(path, source);
@@ -243,6 +261,7 @@ fn create(conn: &Connection) -> rusqlite::Result<()> {
     transaction.execute_batch(TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
+    failpoint::pass(Point::DuringCreate);
     transaction.commit()
 }
 

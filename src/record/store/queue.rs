@@ -76,6 +76,8 @@ struct Queue {
     /// Ends the present wait between two attempts.
     hurry: bool,
     failing: Option<String>,
+    /// What a check of the file found.
+    damaged: Option<String>,
     commits: u64,
     failures: u64,
     conflicts: u64,
@@ -142,7 +144,7 @@ impl Shared {
         let now = (self.clock)();
         let queue = self.queue.lock();
         Health {
-            failing: queue.failing.clone(),
+            failing: queue.failing.clone().or_else(|| queue.damaged.clone()),
             pending: queue.pending(),
             oldest_pending: queue.oldest_pending(now),
             commits: queue.commits,
@@ -156,9 +158,17 @@ impl Shared {
         let now = (self.clock)();
         let queue = self.queue.lock();
         queue.failing.is_none()
+            && queue.damaged.is_none()
             && queue.phase == Phase::Open
             && queue.pending() <= PENDING_MAX
             && queue.oldest_pending(now).is_none_or(|age| age <= STALLED_AFTER)
+    }
+
+    /// The file is damaged: nothing makes that good while this runs.
+    pub(super) fn damaged(&self, what: &str) {
+        let mut queue = self.queue.lock();
+        queue.failures += 1;
+        queue.damaged = Some(format!("the file is damaged: {what}"));
     }
 
     /// What opening the file found: conflicts while spill files were applied, and its size.

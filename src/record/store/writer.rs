@@ -15,6 +15,7 @@ use super::{Committed, beside, restore};
 use crate::domain::ids::SolveId;
 use crate::domain::journal::Write;
 use crate::domain::time::Wall;
+use crate::failpoint::{self, Point};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +78,7 @@ impl Writer {
                 return;
             }
         }
+        failpoint::pass(Point::DuringClose);
         if let Err(error) = self.conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
             tracing::warn!(%error, "cannot checkpoint; the next start does");
         }
@@ -124,7 +126,15 @@ impl Writer {
         if next_solve > self.next_solve {
             restore::note_next_solve(&transaction, next_solve)?;
         }
+        die_if_holding(
+            writes,
+            [Point::BeforeBindCommit, Point::BeforeReadyCommit, Point::BeforeSettleCommit],
+        );
         transaction.commit()?;
+        die_if_holding(
+            writes,
+            [Point::AfterBindCommit, Point::AfterReadyCommit, Point::AfterSettleCommit],
+        );
         self.next_solve = next_solve;
         Ok(applied)
     }
@@ -196,6 +206,29 @@ impl Writer {
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "tests reach the connection through it")]
     fn run_hook(&self) {}
+}
+
+/// Passes the points that stand for a bind, an offer and a charge, where the group holds such a write.
+fn die_if_holding(writes: &[Write], [bind, ready, settle]: [Point; 3]) {
+    if !cfg!(feature = "failpoints") {
+        return;
+    }
+    for write in writes {
+        match write {
+            Write::Bind(_) => failpoint::pass(bind),
+            Write::Offer(_, true) => failpoint::pass(ready),
+            Write::Settle(settled) if settled.charged.is_some() => failpoint::pass(settle),
+            Write::Settle(_)
+            | Write::Offer(_, false)
+            | Write::Verdict(_)
+            | Write::Ready(_)
+            | Write::Forget(_)
+            | Write::Credit(_)
+            | Write::Key(_)
+            | Write::Notified(_)
+            | Write::Prune(_) => {}
+        }
+    }
 }
 
 /// Applies one write so that its failure undoes nothing but itself.

@@ -49,6 +49,11 @@ pub fn outcome_of_code(code: &str, step: Step, classes: &BTreeMap<String, Outcom
     }
 }
 
+/// Whether that is a code of the provider's, and not a name of ours for an answer without one.
+pub fn is_code(code: &str) -> bool {
+    code_of(code).is_some()
+}
+
 /// What the client got wrong: parameters, image, page or proxy.
 const CLIENT_CODES: [&str; 29] = [
     "ERROR_PAGEURL",

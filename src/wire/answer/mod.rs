@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 pub use self::account::{balance, threads};
 use self::body::{Body, Object, is_filled, text_of};
-pub use self::codes::{Step, outcome_of_code};
+pub use self::codes::{Step, is_code, outcome_of_code};
 pub use self::rewrite::{add_price, answer_text};
 use crate::domain::ids::TaskId;
 use crate::domain::outcome::Outcome;
@@ -139,6 +139,48 @@ pub fn reported(body: &[u8]) -> Reported {
         Said::Code(code) => Reported::Refused { code },
         Said::Empty | Said::Pending | Said::Nothing(_) => Reported::Broken,
     }
+}
+
+/// What a call that belongs to no solve asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// `getbalance`.
+    Balance,
+    /// `threadsinfo`.
+    Threads,
+    /// `reportgood`, `reportbad`.
+    Report,
+    /// The answers of one or several tasks.
+    Answers,
+}
+
+/// Whether a client that asked for that can read this: a code of the provider's or what was asked for,
+/// and not a web server's page, nothing, or garbage.
+pub fn is_readable(status: u16, body: &[u8], asked: Asked) -> bool {
+    let said = said(body);
+    if let Said::Code(_) = said {
+        return (200..=299).contains(&status) || (400..=499).contains(&status);
+    }
+    let is_text = |text: &[u8]| std::str::from_utf8(text).is_ok_and(is_plain);
+    (200..=299).contains(&status)
+        && match asked {
+            Asked::Balance => matches!(said, Said::Ok(_)) || is_figure(body.trim_ascii()),
+            Asked::Threads => threads(body).is_some(),
+            Asked::Report => reported(body) != Reported::Broken,
+            Asked::Answers => !matches!(said, Said::Nothing(_)) || is_text(body),
+        }
+}
+
+/// A debt is a balance too.
+fn is_figure(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    !digits.is_empty() && digits.iter().all(|b| b.is_ascii_digit() || *b == b'.')
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.trim().is_empty()
+        && !text.trim_start().starts_with('<')
+        && !text.chars().any(|c| c.is_control() && !c.is_whitespace())
 }
 
 fn answered(status: u16, body: &[u8], step: Step, classes: &BTreeMap<String, Outcome>) -> Polled {

@@ -2,7 +2,10 @@
 
 pub(crate) mod canned;
 pub(crate) mod client;
+pub(crate) mod panics;
+pub(crate) mod process;
 pub(crate) mod secrets;
+pub(crate) mod warp;
 pub(crate) mod world;
 
 use std::time::Duration;

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use solvegate::app::App;
+use solvegate::clock::Clock;
 use solvegate::config;
 use solvegate::domain::engine::{Snapshot, TenantView};
+use solvegate::proxy::Bounds;
 use solvegate::record::store::{Charge, Reader, SolveRow, verify};
 use solvegate::simulate::{
     AccountOptions, Control, LogEntry, Operation, Options, PerType, Simulation,
@@ -14,11 +17,14 @@ use solvegate::simulate::{
 use tempfile::TempDir;
 
 use super::client::{poll, submission};
-use super::{ACCOUNT, ACME, Answer, BATCH, Client, ZEN, secrets, until};
+use super::warp::Warp;
+use super::{ACCOUNT, ACME, Answer, BATCH, Client, ZEN, panics, secrets, until};
 
 /// How a test differs from the others.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
+    /// How the provider is spoken to.
+    pub(crate) scheme: &'static str,
     /// Beside the provider's address.
     pub(crate) upstream: &'static str,
     /// Of the account, beside its key.
@@ -29,16 +35,23 @@ pub(crate) struct Setup {
     pub(crate) rest: String,
     /// Of the simulated provider.
     pub(crate) provider: Options,
+    /// What clients are given.
+    pub(crate) bounds: Bounds,
+    /// How far the wall clock is ahead, where the test sets it.
+    pub(crate) ahead: Option<&'static AtomicI64>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            scheme: "http",
             upstream: "poll_spacing: 0s, submit_timeout: 2s, poll_timeout: 2s",
             account: "threads: 5000",
             tenants: "acme: { keys: { prod: { key: ACME } } }, zen: { keys: { prod: { key: ZEN } } }",
             rest: String::new(),
             provider: provider(),
+            bounds: Bounds::default(),
+            ahead: None,
         }
     }
 }
@@ -76,13 +89,32 @@ impl World {
         Self::start_before(setup, provider, upstream).await
     }
 
+    /// With a way to the simulated provider that breaks.
+    pub(crate) async fn start_through(setup: Setup, warp: &Warp) -> Self {
+        let provider = Simulation::start(setup.provider.clone()).unwrap();
+        warp.lead_to(provider.addr());
+        Self::start_before(setup, provider, warp.address).await
+    }
+
+    /// Everything but the sidecar, for one that is a process of its own.
+    pub(crate) fn without_sidecar(setup: Setup) -> Self {
+        let provider = Simulation::start(setup.provider.clone()).unwrap();
+        let upstream = provider.addr();
+        Self::before(setup, provider, upstream)
+    }
+
     async fn start_before(setup: Setup, provider: Simulation, upstream: SocketAddr) -> Self {
-        secrets::watch_log();
-        let folder = TempDir::new().unwrap();
-        std::fs::create_dir(folder.path().join("state")).unwrap();
-        let mut world = Self { provider, folder, setup, upstream, app: None };
+        let mut world = Self::before(setup, provider, upstream);
         world.open().await;
         world
+    }
+
+    fn before(setup: Setup, provider: Simulation, upstream: SocketAddr) -> Self {
+        secrets::watch_log();
+        panics::watch();
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        Self { provider, folder, setup, upstream, app: None }
     }
 
     /// The config file, written out anew from the set-up.
@@ -97,9 +129,9 @@ impl World {
         };
         let admin = if rest.contains("admin:") { "" } else { "admin: { listen: '127.0.0.1:0' }\n" };
         let text = format!(
-            "listen: 127.0.0.1:0\n{admin}upstream: {{ url: 'http://{}', {upstream} }}\n\
+            "listen: 127.0.0.1:0\n{admin}upstream: {{ url: '{}://{}', {upstream} }}\n\
              state: {{ path: state/solvegate.db }}\n{tenants}{rest}\n",
-            self.upstream
+            self.setup.scheme, self.upstream
         );
         std::fs::write(&path, text).unwrap();
         path
@@ -109,7 +141,9 @@ impl World {
     pub(crate) async fn open(&mut self) {
         let path = self.write_config();
         let config = config::load(&path, &|_| None).unwrap_or_else(|faults| panic!("{faults}"));
-        self.app = Some(App::start(config, Some(path)).await.unwrap());
+        let clock = self.setup.ahead.map_or_else(Clock::start, Clock::set_by);
+        let app = App::start_with(config, Some(path), clock, self.setup.bounds).await;
+        self.app = Some(app.unwrap());
     }
 
     /// Stops the sidecar, in order.
@@ -224,9 +258,17 @@ impl World {
         solves
     }
 
-    pub(crate) fn charges(&self, tenant: &str) -> Vec<Charge> {
-        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        self.reader().charges(tenant, today).unwrap()
+    /// The charges of a tenant in the month of that day.
+    pub(crate) fn charges_of(&self, tenant: &str, month: jiff::civil::Date) -> Vec<Charge> {
+        self.reader().charges(tenant, month).unwrap()
+    }
+
+    /// The task of every charge, of whomever and whenever.
+    fn charged_tasks(&self) -> Vec<String> {
+        let record = rusqlite::Connection::open(self.state().join("solvegate.db")).unwrap();
+        let mut charges =
+            record.prepare("SELECT task_id FROM ledger WHERE kind = 'charge'").unwrap();
+        charges.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     }
 
     /// Stops, and reconciles: the books balance, exactly `delivered` solves were charged, each once, and
@@ -241,15 +283,14 @@ impl World {
         }
         secrets::assert_none_in(&self.state());
         assert_eq!(verify(&self.reader()).unwrap(), Vec::<String>::new());
-        let tenants = ["acme", "zen", "default"];
-        let mut charged: Vec<_> =
-            tenants.iter().flat_map(|tenant| self.charges(tenant)).map(|row| row.task_id).collect();
+        let mut charged = self.charged_tasks();
         assert_eq!(charged.len(), delivered, "charges: {charged:?}");
         charged.sort();
         charged.dedup();
         assert_eq!(charged.len(), delivered, "a task was charged twice");
         let (_, leaked) = secrets::logged();
         assert!(leaked.is_empty(), "the log holds a key: {leaked:#?}");
+        assert_eq!(panics::seen(), Vec::<String>::new());
     }
 }
 

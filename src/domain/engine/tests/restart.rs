@@ -1,6 +1,7 @@
 //! A crash at every point of a solve: what the record gives back, and what becomes of it.
 
 use super::*;
+use crate::domain::engine::wake::CONFIRM_AFTER;
 use crate::domain::journal::{TaskRecord, TaskState};
 
 fn record(state: TaskState, verdict: Option<Outcome>) -> TaskRecord {
@@ -105,12 +106,13 @@ fn an_unconfirmed_answer_is_charged_after_a_grace_time() {
     let mut engine = restarted(|_| (), record(TaskState::Offered, SOLVED), START + LATER);
     assert_eq!(held(&mut engine, START), PRICE);
 
-    engine.expire(usize::MAX, START + LATER + secs(29));
+    engine.expire(usize::MAX, START + LATER + CONFIRM_AFTER.saturating_sub(secs(1)));
     assert_eq!(settled(&mut engine), []);
-    engine.expire(usize::MAX, START + LATER + secs(30));
+    engine.expire(usize::MAX, START + LATER + CONFIRM_AFTER);
 
     assert_eq!(settled(&mut engine), [(Some(PRICE), true)]);
     assert_eq!(held(&mut engine, START), Money::ZERO);
+    assert_eq!(CONFIRM_AFTER, secs(if cfg!(feature = "failpoints") { 3 } else { 30 }));
 }
 
 #[test]

@@ -167,6 +167,36 @@ fn too_much_that_waits_stops_admission() {
 }
 
 #[test]
+fn a_disk_that_hangs_stops_admission_although_nothing_fails() {
+    let home = home();
+    let time = Arc::new(AtomicU64::new(0));
+    let clock: MonoClock = {
+        let time = Arc::clone(&time);
+        Arc::new(move || Mono(time.load(Ordering::Relaxed)))
+    };
+    let options = StoreOptions { clock, ..options(&path(&home)) };
+    let (store, _) = Store::open(&options, TODAY, "UTC").unwrap();
+    let release = hold_writer(&store);
+    let pass = |wait: Duration| {
+        let nanos = u64::try_from(wait.as_nanos()).unwrap();
+        time.fetch_add(nanos, Ordering::Relaxed);
+    };
+    pass(Duration::from_hours(1));
+    assert!(store.is_accepting(), "nothing waits for the disk");
+    let committed = store.durable(bind(1));
+    pass(Duration::from_secs(2));
+    assert!(store.is_accepting());
+
+    pass(Duration::from_nanos(1));
+
+    assert!(!store.is_accepting());
+    assert_eq!(store.health().failing, None);
+    release.send(()).unwrap();
+    assert_eq!(wait(committed), Committed::Done);
+    wait_until("it recovers by itself", || store.is_accepting());
+}
+
+#[test]
 fn a_writer_that_dies_is_noticed_and_what_it_held_is_spilled() {
     let home = home();
     let (store, _) = open(&home);

@@ -138,6 +138,55 @@ fn damage_in_what_a_start_reads_is_reported_and_left_alone() {
 }
 
 #[test]
+fn damage_in_any_page_is_reported_and_left_alone() {
+    let home = home();
+    let (store, _) = open(&home);
+    for solve in 1..300 {
+        store.send(bind(solve));
+        store.send(verdict(solve, Outcome::Solved));
+        store.send(settle(solve, Some(PRICE)));
+    }
+    wait(store.durable(bind(300)));
+    drop(store);
+    let whole = fs::read(path(&home)).unwrap();
+    let pages = whole.len() / 4_096;
+    assert!(pages > 40, "{pages}");
+    for page in 1..pages {
+        let mut bytes = whole.clone();
+        bytes[page * 4_096..page * 4_096 + 64].fill(0xFF);
+        fs::write(path(&home), &bytes).unwrap();
+
+        let refused = Store::open(&options(&path(&home)), TODAY, "UTC").unwrap_err();
+
+        assert!(refused.to_string().contains("is damaged"), "page {page}: {refused}");
+        assert_eq!(fs::read(path(&home)).unwrap(), bytes, "page {page}");
+    }
+}
+
+#[test]
+fn damage_in_a_large_file_is_found_while_it_is_in_use_and_stops_admission() {
+    let home = home();
+    let (store, _) = open(&home);
+    for solve in 1..1_800 {
+        store.send(faults::large(solve));
+    }
+    wait(store.durable(bind(1_800)));
+    drop(store);
+    let mut bytes = fs::read(path(&home)).unwrap();
+    assert!(bytes.len() as u64 > open::CHECKED_AT_START, "{}", bytes.len());
+    let page = root_page(&home, "solves_by_time");
+    bytes[(page - 1) * 4_096..][..64].fill(0xFF);
+    fs::write(path(&home), &bytes).unwrap();
+
+    let (store, _) = open(&home);
+
+    wait_until("it is found", || store.health().failing.is_some());
+    assert!(store.health().failing.unwrap().starts_with("the file is damaged: "));
+    assert!(!store.is_accepting());
+    assert_eq!(wait(store.durable(settle(1, Some(PRICE)))), Committed::Done, "the rest goes on");
+}
+
+#[test]
 fn a_file_that_was_cut_short_is_reported() {
     let home = home();
     let (store, _) = open(&home);
