@@ -10,37 +10,56 @@ const START: Duration = Duration::from_hours(365 * 24);
 
 /// Reads both clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    started: Instant,
-    /// Milliseconds that the wall reading is ahead of the system's.
-    ahead: Option<&'static AtomicI64>,
+pub struct Clock(Source);
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    System {
+        started: Instant,
+        /// Milliseconds that the wall reading is ahead of the system's; `None`: not at all.
+        ahead: Option<&'static AtomicI64>,
+    },
+    Simulated(fn() -> Now),
 }
 
 impl Clock {
     /// A clock whose monotonic reading starts now.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn start() -> Self {
-        Self { started: Instant::now(), ahead: None }
+        Self(Source::System { started: Instant::now(), ahead: None })
     }
 
     /// The same, with a wall clock that somebody sets while it runs.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn set_by(ahead: &'static AtomicI64) -> Self {
-        Self { ahead: Some(ahead), ..Self::start() }
+        Self(Source::System { started: Instant::now(), ahead: Some(ahead) })
+    }
+
+    /// A clock that reads what a simulation says; its monotonic reading should start at a year.
+    pub fn simulated(now: fn() -> Now) -> Self {
+        Self(Source::Simulated(now))
     }
 
     /// Both readings.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn now(&self) -> Now {
+        let ahead = match self.0 {
+            Source::Simulated(now) => return now(),
+            Source::System { ahead, .. } => ahead.map_or(0, |ahead| ahead.load(Ordering::Relaxed)),
+        };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let ahead = self.ahead.map_or(0, |ahead| ahead.load(Ordering::Relaxed));
         let wall = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
-        let wall = Wall(wall.saturating_add(ahead));
-        Now { mono: self.mono(), wall }
+        Now { mono: self.mono(), wall: Wall(wall.saturating_add(ahead)) }
     }
 
     /// The monotonic reading alone.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn mono(&self) -> Mono {
-        Mono::default() + START + Instant::now().duration_since(self.started)
+        match self.0 {
+            Source::System { started, .. } => {
+                Mono::default() + START + Instant::now().duration_since(started)
+            }
+            Source::Simulated(now) => now().mono,
+        }
     }
 }

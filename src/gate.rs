@@ -22,10 +22,12 @@ use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
 use crate::domain::recent::{RecentRejections, Refused, Subject};
 use crate::domain::rejection::{Reason, Rejection};
+#[cfg(feature = "seeded-bugs")]
+use crate::domain::seeded::{self, Bug};
 use crate::domain::solve::{Answer, Form, Identity, Submission};
 use crate::domain::time::Now;
 use crate::record::metrics::{Metrics, StoreFigures};
-use crate::record::store::{Committed, Store};
+use crate::record::store::{Committed, Record};
 
 /// While the store is failing, a ready answer is handed out all the same after this long: the client
 /// would lose what it paid for, while the charge waits in memory for the store.
@@ -38,7 +40,7 @@ const TENANTS_AT_ONCE: usize = 256;
 pub struct Gate {
     engine: Mutex<Engine>,
     clock: Clock,
-    store: Store,
+    store: Box<dyn Record>,
     metrics: Metrics,
     recent: Mutex<RecentRejections>,
 }
@@ -61,9 +63,19 @@ pub enum Bound {
 
 impl Gate {
     /// Opens the door.
-    pub fn new(engine: Engine, clock: Clock, store: Store, metrics: Metrics) -> Self {
-        let gate =
-            Self { engine: Mutex::new(engine), clock, store, metrics, recent: Mutex::default() };
+    pub fn new(
+        engine: Engine,
+        clock: Clock,
+        store: impl Record + 'static,
+        metrics: Metrics,
+    ) -> Self {
+        let gate = Self {
+            engine: Mutex::new(engine),
+            clock,
+            store: Box::new(store),
+            metrics,
+            recent: Mutex::default(),
+        };
         gate.with(|_, _| ());
         gate
     }
@@ -126,6 +138,17 @@ impl Gate {
         decision
     }
 
+    /// [`admit`](Self::admit) with a look at the limits first, and the taking a moment later.
+    #[cfg(feature = "seeded-bugs")]
+    pub async fn admit_in_two_steps(&self, submission: Submission) -> Decision {
+        let rejection = self.with(|engine, now| engine.check_only(&submission, now));
+        tokio::task::yield_now().await;
+        match rejection {
+            Some(rejection) => Decision::Reject { rejection, asks_threads: false },
+            None => self.with(|engine, now| engine.admit_unchecked(submission, now)),
+        }
+    }
+
     /// Counts a refusal that the shell decided on by itself.
     pub fn rejected(
         &self,
@@ -176,6 +199,10 @@ impl Gate {
             return Bound::Duplicate;
         }
         if pass_through && !self.store.is_accepting() {
+            return Bound::Durable;
+        }
+        #[cfg(feature = "seeded-bugs")]
+        if seeded::is_planted(Bug::AnswerBeforeBind) {
             return Bound::Durable;
         }
         match pending.wait().await {

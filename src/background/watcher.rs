@@ -31,6 +31,7 @@ pub async fn run(
     let mut prunes = tokio::time::interval(PRUNE_EVERY);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             _ = prunes.tick() => gate.prune(keep),
             _ = ticks.tick() => {}

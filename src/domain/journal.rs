@@ -26,8 +26,8 @@ pub enum Write {
     Verdict(SolveRecord),
     /// A success is ready at the provider although the verdict was another (a late answer).
     Ready(SolveId),
-    /// A success is being handed to the client (`true`), or that attempt is known to have failed
-    /// (`false`).
+    /// A success is being handed to the client (`true`; of a settled task it changes nothing), or that
+    /// attempt is known to have failed (`false`).
     Offer(SolveId, bool),
     /// The money of a solve: charged or voided.
     Settle(SettleRecord),

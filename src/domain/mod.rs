@@ -19,6 +19,8 @@ pub mod policy;
 pub mod recent;
 pub mod rejection;
 pub mod scope;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 pub mod slo;
 pub mod solve;
 pub mod time;

@@ -77,7 +77,7 @@ pub struct Solve {
     pub(super) thread_time: Duration,
     pub(super) verdict: Option<Outcome>,
     pub(super) money: MoneyState,
-    /// A success that no client was handed: the first hand-over waits until it is durable.
+    /// A success that no client has: until one does, each hand-over waits until it is durable.
     pub(super) unseen: bool,
     /// Answers on their way to a client.
     pub(super) offers: u32,

@@ -62,17 +62,29 @@ pub async fn serve(
             proxy: proxy.clone(),
             peer: peer.ip(),
             stop: stop.clone(),
-            _permit: permit,
+            permit: Some(permit),
         };
         proxy.tasks.spawn(connection.accept(stream, tls.clone()));
     }
+}
+
+/// Serves one connection of a client at `peer`, however it came about.
+pub async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    proxy: Arc<Proxy>,
+    stream: S,
+    peer: IpAddr,
+    stop: CancellationToken,
+) {
+    Connection { proxy, peer, stop, permit: None }.run(stream).await;
 }
 
 struct Connection {
     proxy: Arc<Proxy>,
     peer: IpAddr,
     stop: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    /// Its place among all connections; held until it ends.
+    #[expect(dead_code, reason = "held, not read")]
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -104,6 +116,7 @@ impl Connection {
             .serve_connection(io, service);
         tokio::pin!(connection);
         let served = tokio::select! {
+            biased;
             served = connection.as_mut() => served,
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();

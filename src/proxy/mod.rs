@@ -22,11 +22,13 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::engine::{Asker, Due, PollResult};
 use crate::domain::ids::Name;
+#[cfg(feature = "seeded-bugs")]
+use crate::domain::seeded::{self, Bug};
 use crate::gate::Gate;
 use crate::wire::secret::Secret;
 
-pub use self::listener::{Limits, serve};
-pub use self::upstream::Target;
+pub use self::listener::{Limits, serve, serve_stream};
+pub use self::upstream::{Network, Stream, Target};
 
 /// What clients are given of connections, room and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +145,10 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
+        #[cfg(feature = "seeded-bugs")]
+        if seeded::is_planted(Bug::HoldLostOnCancel) {
+            return;
+        }
         if !self.finished {
             self.gate.poll_dropped(self.solve);
         }

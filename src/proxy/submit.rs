@@ -16,6 +16,8 @@ use crate::domain::engine::{Admitted, Decision};
 use crate::domain::ids::{SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection, Verdict};
+#[cfg(feature = "seeded-bugs")]
+use crate::domain::seeded::{self, Bug};
 use crate::domain::solve::{Form, Identity, Submission};
 use crate::failpoint::{self, Point};
 use crate::gate::{Bound, Gate, store_unavailable};
@@ -38,7 +40,15 @@ pub(super) async fn submit(
     let (identity, submission) = from;
     let (form, endpoint) = (call.form(), call.endpoint());
     let operation = if endpoint == Endpoint::Solve { Operation::Solve } else { Operation::Submit };
-    let admitted = match proxy.gate.admit(submission) {
+    #[cfg(feature = "seeded-bugs")]
+    let decision = if seeded::is_planted(Bug::LimitOutsideTheLock) {
+        proxy.gate.admit_in_two_steps(submission).await
+    } else {
+        proxy.gate.admit(submission)
+    };
+    #[cfg(not(feature = "seeded-bugs"))]
+    let decision = proxy.gate.admit(submission);
+    let admitted = match decision {
         Decision::Admit(admitted) => admitted,
         Decision::Reject { rejection, asks_threads } => {
             let rejections = proxy.gate.rejection_form(identity);

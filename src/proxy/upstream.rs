@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt, Full, Limited};
@@ -50,6 +52,8 @@ pub struct Target {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Time to connect, TLS included.
     pub connect_timeout: Duration,
+    /// `None`: TCP to `host` and `port`.
+    pub network: Option<Arc<dyn Network>>,
 }
 
 impl Target {
@@ -68,9 +72,21 @@ impl Target {
             base_path: url.base_path().to_owned(),
             tls,
             connect_timeout: config.upstream.connect_timeout,
+            network: None,
         })
     }
 }
+
+/// Another way to the provider than the machine's own network; a simulation has one.
+pub trait Network: fmt::Debug + Send + Sync {
+    /// A connection, to be.
+    fn connect(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
+}
+
+/// Bytes in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// The provider's answer, read whole.
 #[derive(Debug)]
@@ -250,6 +266,10 @@ impl Upstream {
     }
 
     async fn handshake(&self) -> Result<SendRequest<Full<Bytes>>, UpstreamError> {
+        if let Some(network) = &self.target.network {
+            let stream = network.connect().await.map_err(|_| UpstreamError::Connect)?;
+            return self.drive(stream).await;
+        }
         let address = (self.target.host.as_str(), self.target.port);
         let stream = TcpStream::connect(address).await.map_err(|_| UpstreamError::Connect)?;
         let _ = stream.set_nodelay(true);

@@ -45,8 +45,10 @@ impl Record {
             }
             Write::Offer(solve, true) => {
                 let task = self.task(*solve);
-                assert!(matches!(task.state, TaskState::Ready | TaskState::Offered));
-                task.state = TaskState::Offered;
+                assert_ne!(task.state, TaskState::Open, "handed over before it was ready");
+                if task.state != TaskState::Settled {
+                    task.state = TaskState::Offered;
+                }
             }
             Write::Offer(solve, false) => {
                 let task = self.task(*solve);

@@ -66,6 +66,18 @@ impl Engine {
         Decision::Reject { rejection, asks_threads }
     }
 
+    /// What [`admit`](Self::admit) decides, and nothing taken.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn check_only(&self, submission: &Submission, now: Now) -> Option<Rejection> {
+        self.check(submission, now).0
+    }
+
+    /// Takes what an earlier [`check_only`](Self::check_only) allowed.
+    #[cfg(feature = "seeded-bugs")]
+    pub fn admit_unchecked(&mut self, submission: Submission, now: Now) -> Decision {
+        Decision::Admit(self.commit(submission, None, now))
+    }
+
     /// Whether a refusal stands although the tenant is in shadow mode: who may use a key, and whether
     /// the provider can be reached, is no limit to be tried out.
     fn is_enforced(&self, identity: Identity, rejection: &Rejection) -> bool {

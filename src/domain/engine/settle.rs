@@ -1,6 +1,5 @@
 //! From the provider's id to the end of the money: bind, verdict, delivery, charge or void.
 
-use std::mem;
 use std::time::Duration;
 
 use super::{Engine, place_index};
@@ -9,6 +8,8 @@ use crate::domain::journal::{SettleRecord, SolveRecord, TaskRecord, TaskState, W
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
 use crate::domain::policy::Charge;
+#[cfg(feature = "seeded-bugs")]
+use crate::domain::seeded::{self, Bug};
 use crate::domain::solve::{MoneyState, Solve};
 use crate::domain::time::{Mono, Now};
 
@@ -131,25 +132,28 @@ impl Engine {
         }
     }
 
-    /// An answer is about to be written to the client. Returns whether that must be durable first.
+    /// An answer is about to be written to the client. Returns whether that must be durable first; then
+    /// there is a write to wait for, also while an earlier hand-over is not committed yet.
     pub(super) fn offer(&mut self, solve_id: SolveId) -> bool {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return false };
-        let unseen = mem::take(&mut solve.unseen);
-        if solve.money != MoneyState::Ready {
-            return unseen;
-        }
-        solve.offers += 1;
-        if solve.offers == 1 {
+        let is_ready = solve.money == MoneyState::Ready;
+        solve.offers += u32::from(is_ready);
+        let waits = is_ready || solve.unseen;
+        if waits {
             self.outbox.push(Write::Offer(solve_id, true));
         }
-        true
+        waits
     }
 
     /// The answer's last byte was flushed to the client: the solve is charged, once.
     pub fn delivered(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
         solve.offers = solve.offers.saturating_sub(1);
-        if solve.money == MoneyState::Ready {
+        solve.unseen = false;
+        let is_due = solve.money == MoneyState::Ready;
+        #[cfg(feature = "seeded-bugs")]
+        let is_due = is_due || seeded::is_planted(Bug::DoubleSettle);
+        if is_due {
             let price = solve.price;
             self.settle(solve_id, Some(price), true, now);
         }
@@ -194,7 +198,10 @@ impl Engine {
         let period = self.calendar.period();
         let day = self.calendar.today();
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
-        if solve.money == MoneyState::Settled {
+        let is_settled = solve.money == MoneyState::Settled;
+        #[cfg(feature = "seeded-bugs")]
+        let is_settled = is_settled && !seeded::is_planted(Bug::DoubleSettle);
+        if is_settled {
             return;
         }
         solve.money = MoneyState::Settled;

@@ -112,6 +112,16 @@ pub struct Unflushed {
     pub spill: Option<PathBuf>,
 }
 
+/// What the gate asks of a record; [`Store`] says more of each. A simulation has one of its own.
+#[expect(missing_docs, reason = "as in `Store`")]
+pub trait Record: fmt::Debug + Send + Sync {
+    fn send(&self, write: Write);
+    fn durable(&self, write: Write) -> oneshot::Receiver<Committed>;
+    fn health(&self) -> Health;
+    fn is_accepting(&self) -> bool;
+    fn close(&self, deadline: Duration) -> Result<(), Unflushed>;
+}
+
 /// The record, open for writing. One per file, in the whole machine.
 pub struct Store {
     shared: Arc<Shared>,
@@ -188,6 +198,28 @@ impl Store {
     #[cfg(test)]
     fn on_writer(&self, hook: impl FnOnce(&rusqlite::Connection) + Send + 'static) {
         self.shared.hook(Box::new(hook));
+    }
+}
+
+impl Record for Store {
+    fn send(&self, write: Write) {
+        self.send(write);
+    }
+
+    fn durable(&self, write: Write) -> oneshot::Receiver<Committed> {
+        self.durable(write)
+    }
+
+    fn health(&self) -> Health {
+        self.health()
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.is_accepting()
+    }
+
+    fn close(&self, deadline: Duration) -> Result<(), Unflushed> {
+        self.close(deadline)
     }
 }
 

@@ -78,6 +78,45 @@ fn an_answer_that_did_not_arrive_is_charged_when_the_next_one_does() {
     assert_eq!(trail(&mut engine), ["offer", "charge"]);
 }
 
+/// Found by the simulation: the second of two polls was answered while the first one's write was still
+/// waiting for the disk, and a crash then forgot an answer that a client had.
+#[test]
+fn every_hand_over_has_a_write_of_its_own_to_wait_for() {
+    let mut engine = engine(|_| ());
+    let solve = open(&mut engine, "t1", START);
+    ask(&mut engine, "t1", solved(), START);
+    assert_eq!(trail(&mut engine), ["bind", "solved", "offer"]);
+
+    let again = poll(&mut engine, PROD, "t1", START);
+    assert!(matches!(again, PollDecision::Memory { durable: true, .. }));
+    assert_eq!(trail(&mut engine), ["offer"]);
+
+    // In the other form the provider is asked again, and the same success comes back.
+    let identity = who(&engine, PROD);
+    let forwarded = engine.poll(identity, &task("t1"), Form::Json, START);
+    assert!(matches!(forwarded, PollDecision::Forward { .. }));
+    assert_eq!(engine.polled(solve, Asker::Client, solved(), START), OFFERED);
+    assert_eq!(trail(&mut engine), ["offer"]);
+}
+
+#[test]
+fn an_answer_that_was_settled_unseen_waits_for_the_record_when_it_is_fetched() {
+    let mut engine = engine(|policy| acme(policy).charge = Charge::Solved);
+    let solve = open(&mut engine, "t1", START);
+    engine.polled(solve, Asker::Watcher, solved(), START);
+    assert_eq!(trail(&mut engine), ["bind", "solved", "charge undelivered"]);
+
+    for _ in 0..2 {
+        let fetched = poll(&mut engine, PROD, "t1", START);
+        assert!(matches!(fetched, PollDecision::Memory { durable: true, .. }));
+        assert_eq!(trail(&mut engine), ["offer"]);
+    }
+    engine.delivered(solve, START);
+    let again = poll(&mut engine, PROD, "t1", START);
+    assert!(matches!(again, PollDecision::Memory { durable: false, .. }));
+    assert_eq!(trail(&mut engine), [""; 0]);
+}
+
 #[test]
 fn two_answers_on_their_way_at_once_are_charged_once() {
     for (first, second) in [(true, true), (true, false), (false, true), (false, false)] {
@@ -88,7 +127,7 @@ fn two_answers_on_their_way_at_once_are_charged_once() {
             poll(&mut engine, PROD, "t1", START),
             PollDecision::Memory { durable: true, .. }
         ));
-        assert_eq!(trail(&mut engine), ["bind", "solved", "offer"]);
+        assert_eq!(trail(&mut engine), ["bind", "solved", "offer", "offer"]);
 
         for arrived in [first, second] {
             if arrived {
@@ -154,7 +193,7 @@ fn what_is_ready_when_solved_becomes_enough_is_charged_at_the_end() {
 #[test]
 fn with_a_pingback_solved_is_delivered() {
     let mut watched = engine(|_| ());
-    open_with(&mut watched, "t1", START, |submission| submission.pingback = true);
+    let fetched = open_with(&mut watched, "t1", START, |submission| submission.pingback = true);
     assert_eq!(watch(&mut watched, &solved(), START + secs(5)), 1);
     assert_eq!(trail(&mut watched), ["bind", "solved", "charge"]);
     for durable in [true, false] {
@@ -162,14 +201,15 @@ fn with_a_pingback_solved_is_delivered() {
         else {
             panic!("forgotten")
         };
-        assert_eq!(waits, durable, "only the first hand-over waits for the record");
+        assert_eq!(waits, durable, "once a client has it, nobody waits for the record");
+        watched.delivered(fetched, START);
     }
 
     let mut polled = engine(|_| ());
     let solve = open_with(&mut polled, "t1", START, |submission| submission.pingback = true);
     assert_eq!(ask(&mut polled, "t1", solved(), START), OFFERED, "durable before it is seen");
     polled.delivered(solve, START);
-    assert_eq!(trail(&mut polled), ["bind", "solved", "charge"]);
+    assert_eq!(trail(&mut polled), ["bind", "solved", "charge", "offer"]);
 }
 
 #[test]
