@@ -161,6 +161,7 @@ fn policy() -> Policy {
     let tenant = |number: u32| {
         let key = KeyPolicy {
             hash: key(number),
+            rerolls: Vec::new(),
             limits: limits.clone(),
             priority: Priority::Normal,
             allow_from: Vec::new(),
@@ -210,5 +211,6 @@ fn policy() -> Policy {
         poll_spacing: Duration::from_secs(1),
         forget_after: Duration::from_hours(1),
         error_classes: BTreeMap::new(),
+        revoked: std::collections::BTreeSet::new(),
     }
 }

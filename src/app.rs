@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,14 +14,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::background::account_poll::{AccountPoll, ClientError};
-use crate::background::{reload, watcher};
+use crate::background::watcher;
 use crate::clock::Clock;
-use crate::config::{self, Config, Scheme};
+use crate::config::{self, Config};
 use crate::domain::calendar::Calendar;
 use crate::domain::engine::Engine;
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
-use crate::proxy::tls::{self, Certificate, TlsError};
+use crate::keyring::Keyring;
+use crate::operator::{self, Operator};
+use crate::proxy::tls::{Certificate, TlsError};
 use crate::proxy::{self, Bounds, Limits, Proxy, Target};
 use crate::record::metrics::{Metrics, MetricsError};
 use crate::record::store::{Durability, OpenError, Store, StoreOptions, Unflushed};
@@ -89,7 +90,7 @@ impl App {
     ) -> Result<Self, StartError> {
         // reqwest takes the process's default; an error says that one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let seen = reload::fingerprint(path.as_ref()).await;
+        let seen = operator::fingerprint(path.as_ref()).await;
         outlive_file_limit();
         let listener = listen(config.listen).await?;
         let tls_listener = match &config.tls {
@@ -99,8 +100,9 @@ impl App {
         let admin_listener = listen(config.admin.listen).await?;
         let certificate =
             config.tls.as_ref().map(|tls| Certificate::load(&tls.cert, &tls.key)).transpose()?;
-        let target = target(&config)?;
-        let gate = Arc::new(open_gate(&config, clock)?);
+        let target = Target::of(&config)?;
+        let (gate, keyring) = open_gate(&config, clock)?;
+        let gate = Arc::new(gate);
         let data = listener
             .local_addr()
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
@@ -136,19 +138,15 @@ impl App {
             app.stop_chores.clone(),
         );
         app.chores.spawn(watching);
-        let (reloads, requests) = mpsc::channel(4);
-        let reloading =
-            Reloading { path: path.clone(), config, gate: gate.clone(), proxy, certificate };
-        app.chores.spawn(reload::run(
-            path,
-            seen,
-            requests,
-            move || reloading.reload(),
-            app.stop_chores.clone(),
-        ));
-        let admin = Arc::new(Admin { gate, token, ready: app.ready.clone(), reloads });
+        let (commands, received) = mpsc::channel(16);
+        let record = config.load().state.path.clone();
+        let in_force = config.clone();
+        let operator = Operator { path, config, keyring, gate: gate.clone(), proxy, certificate };
+        app.chores.spawn(operator.run(seen, received, app.stop_chores.clone()));
+        let ready = app.ready.clone();
+        let admin = Admin { gate, token, ready, config: in_force, record, commands };
         app.chores.spawn(admin::serve(
-            admin,
+            Arc::new(admin),
             admin_listener,
             app.chores.clone(),
             app.stop_chores.clone(),
@@ -237,8 +235,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-fn open_gate(config: &Config, clock: Clock) -> Result<Gate, StartError> {
-    let policy = Arc::new(config.policy.clone());
+fn open_gate(config: &Config, clock: Clock) -> Result<(Gate, Keyring), StartError> {
+    let base = &config.policy;
     let options = StoreOptions {
         path: config.state.path.clone(),
         durability: match config.state.durability {
@@ -248,95 +246,18 @@ fn open_gate(config: &Config, clock: Clock) -> Result<Gate, StartError> {
         clock: Arc::new(move || clock.mono()),
     };
     let now = clock.now();
-    let today = Calendar::new(policy.time_zone.clone(), now.wall).today();
-    let zone = policy.time_zone.iana_name().unwrap_or("UTC");
-    let (store, restored) = Store::open(&options, today, zone)?;
+    let today = Calendar::new(base.time_zone.clone(), now.wall).today();
+    let zone = base.time_zone.iana_name().unwrap_or("UTC");
+    let (store, mut restored) = Store::open(&options, today, zone)?;
     tracing::info!(
         path = %config.state.path.display(),
         open_tasks = restored.tasks.len(),
         tenants_charged = restored.charged.len(),
         "the record is open"
     );
+    let keyring = Keyring::new(std::mem::take(&mut restored.keys));
+    let policy = operator::overlaid(&keyring, base, now.wall);
     let metrics = Metrics::new(&policy)?;
     metrics.reloaded(true, now.wall);
-    Ok(Gate::new(Engine::new(&policy, restored, now), clock, store, metrics))
-}
-
-fn target(config: &Config) -> Result<Target, TlsError> {
-    let url = &config.upstream.url;
-    let tls = match url.scheme() {
-        Scheme::Http => None,
-        Scheme::Https => Some(tls::client()?),
-    };
-    Ok(Target {
-        host: url.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port: url.port(),
-        authority: HeaderValue::from_str(url.authority()).unwrap_or(HeaderValue::from_static("")),
-        base_path: url.base_path().to_owned(),
-        tls,
-        connect_timeout: config.upstream.connect_timeout,
-        network: None,
-    })
-}
-
-/// Puts a changed config in force: whole, or not at all.
-struct Reloading {
-    path: Option<PathBuf>,
-    config: Arc<ArcSwap<Config>>,
-    gate: Arc<Gate>,
-    proxy: Arc<Proxy>,
-    certificate: Option<Arc<Certificate>>,
-}
-
-impl Reloading {
-    fn reload(&self) -> Result<(), String> {
-        let outcome = self.try_reload();
-        self.gate.metrics().reloaded(outcome.is_ok(), self.gate.now().wall);
-        match &outcome {
-            Ok(()) => tracing::info!("the config was reloaded"),
-            Err(why) => {
-                tracing::error!("the config was not reloaded, the old one stays in force:\n{why}");
-            }
-        }
-        outcome
-    }
-
-    fn try_reload(&self) -> Result<(), String> {
-        let Some(path) = &self.path else {
-            return Err("there is no config file to reload".to_owned());
-        };
-        let mut config = config::load(path, &|name| std::env::var(name).ok())
-            .map_err(|faults| faults.to_string())?;
-        let old = self.config.load();
-        if config.policy.pass_through && !old.policy.pass_through {
-            let text = "the file names no tenants any more, which would forward every key as it is; \
-                restart to do that";
-            return Err(text.to_owned());
-        }
-        let target = target(&config).map_err(|error| error.to_string())?;
-        if let (Some(certificate), Some(tls)) = (&self.certificate, &config.tls) {
-            certificate.reload(&tls.cert, &tls.key).map_err(|error| error.to_string())?;
-        }
-        for (key, changed) in [
-            ("listen", old.listen != config.listen),
-            (
-                "tls.listen",
-                old.tls.as_ref().map(|tls| tls.listen) != config.tls.as_ref().map(|tls| tls.listen),
-            ),
-            ("admin", old.admin != config.admin),
-            ("state", old.state != config.state),
-        ] {
-            if changed {
-                tracing::warn!(key, "this change takes a restart");
-            }
-        }
-        // What an account that is gone still has open is polled to its end.
-        for (name, key) in &old.account_keys {
-            config.account_keys.entry(name.clone()).or_insert_with(|| key.clone());
-        }
-        self.gate.reconfigure(&Arc::new(config.policy.clone()));
-        self.proxy.redirect(target);
-        self.config.store(Arc::new(config));
-        Ok(())
-    }
+    Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring))
 }

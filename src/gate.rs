@@ -12,14 +12,15 @@ use crate::clock::Clock;
 use crate::domain::account::AccountReport;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{
-    AnswerTo, Asker, BindResult, Credential, Decision, Due, Engine, PollDecision, PollResult,
-    SYNC_TASK, Snapshot,
+    AnswerTo, Asker, BindResult, Credential, CreditResult, Decision, Due, Engine, PollDecision,
+    PollResult, SYNC_TASK, Snapshot,
 };
 use crate::domain::ids::{Name, SolveId, TaskId};
-use crate::domain::journal::Write;
+use crate::domain::journal::{CreditRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
+use crate::domain::recent::{RecentRejections, Refused, Subject};
 use crate::domain::rejection::{Reason, Rejection};
 #[cfg(feature = "seeded-bugs")]
 use crate::domain::seeded::{self, Bug};
@@ -41,6 +42,7 @@ pub struct Gate {
     clock: Clock,
     store: Box<dyn Record>,
     metrics: Metrics,
+    recent: Mutex<RecentRejections>,
 }
 
 /// A commit to wait for.
@@ -67,7 +69,13 @@ impl Gate {
         store: impl Record + 'static,
         metrics: Metrics,
     ) -> Self {
-        let gate = Self { engine: Mutex::new(engine), clock, store: Box::new(store), metrics };
+        let gate = Self {
+            engine: Mutex::new(engine),
+            clock,
+            store: Box::new(store),
+            metrics,
+            recent: Mutex::default(),
+        };
         gate.with(|_, _| ());
         gate
     }
@@ -84,9 +92,18 @@ impl Gate {
 
     /// Whose request this is.
     pub fn identify(&self, credential: &Credential<'_>) -> Result<Identity, Rejection> {
-        let identified = self.engine.lock().identify(credential);
+        let (identified, named) = {
+            let engine = self.engine.lock();
+            let identified = engine.identify(credential);
+            let named = identified.is_err().then(|| engine.named(credential)).flatten();
+            (identified, named)
+        };
         if let Err(rejection) = &identified {
-            self.metrics.rejected(None, rejection.reason);
+            self.metrics.rejected(named.as_ref().map(|(tenant, _)| tenant), rejection.reason);
+            if let Some((tenant, key_id)) = named {
+                let subject = Subject { tenant, key_id, captcha_type: None };
+                self.recent.lock().note(subject, rejection, false, self.clock.now().wall);
+            }
         }
         identified
     }
@@ -95,13 +112,13 @@ impl Gate {
     pub fn expired(&self, identity: Identity) -> Option<Rejection> {
         let now = self.clock.now();
         let rejection = self.engine.lock().expired(identity, now)?;
-        self.rejected(identity, rejection.reason);
+        self.rejected(identity, None, &rejection);
         Some(rejection)
     }
 
     /// Decides on a submission; without a working store nothing paid is admitted.
     pub fn admit(&self, submission: Submission) -> Decision {
-        let identity = submission.identity;
+        let (identity, captcha_type) = (submission.identity, Some(submission.captcha_type));
         let accepting = self.store.is_accepting();
         let decision = self.with(|engine, now| {
             if !accepting && !engine.policy().pass_through {
@@ -111,11 +128,12 @@ impl Gate {
         });
         match &decision {
             Decision::Admit(admitted) => {
-                if let Some(reason) = admitted.shadow {
-                    self.metrics.shadowed(reason);
+                if let Some(rejection) = &admitted.shadow {
+                    self.metrics.shadowed(rejection.reason);
+                    self.note(identity, captcha_type, rejection, true);
                 }
             }
-            Decision::Reject { rejection, .. } => self.rejected(identity, rejection.reason),
+            Decision::Reject { rejection, .. } => self.rejected(identity, captcha_type, rejection),
         }
         decision
     }
@@ -132,9 +150,40 @@ impl Gate {
     }
 
     /// Counts a refusal that the shell decided on by itself.
-    pub fn rejected(&self, identity: Identity, reason: Reason) {
-        let tenant = self.engine.lock().tenant_name(identity).clone();
-        self.metrics.rejected(Some(&tenant), reason);
+    pub fn rejected(
+        &self,
+        identity: Identity,
+        captcha_type: Option<CaptchaType>,
+        rejection: &Rejection,
+    ) {
+        let tenant = self.note(identity, captcha_type, rejection, false);
+        self.metrics.rejected(Some(&tenant), rejection.reason);
+    }
+
+    fn note(
+        &self,
+        identity: Identity,
+        captcha_type: Option<CaptchaType>,
+        rejection: &Rejection,
+        shadow: bool,
+    ) -> Name {
+        let (tenant, key_id) = {
+            let engine = self.engine.lock();
+            (engine.tenant_name(identity).clone(), engine.key_id(identity).clone())
+        };
+        let subject = Subject { tenant: tenant.clone(), key_id, captcha_type };
+        self.recent.lock().note(subject, rejection, shadow, self.clock.now().wall);
+        tenant
+    }
+
+    /// Why that tenant was refused of late, the latest first.
+    pub fn recent_rejections(&self, tenant: &str) -> Vec<Refused> {
+        self.recent.lock().of(tenant)
+    }
+
+    /// The balance of a wallet; `None` where there is none.
+    pub fn balance(&self, tenant: &str, key_id: Option<&str>) -> Option<Money> {
+        self.engine.lock().balance_of(tenant, key_id)
     }
 
     /// Puts the provider's id on record. Only after [`Bound::Durable`] may the client see it.
@@ -318,6 +367,35 @@ impl Gate {
     pub fn reconfigure(&self, policy: &Arc<Policy>) {
         self.metrics.reconfigure(policy);
         self.with(|engine, now| engine.reconfigure(policy, now));
+        self.recent.lock().keep(|tenant| policy.tenants.contains_key(tenant));
+    }
+
+    /// Writes down what is no decision of the core; whether all of it is on record.
+    pub async fn record(&self, writes: Vec<Write>) -> bool {
+        if !self.store.is_accepting() {
+            return false;
+        }
+        let pending: Vec<_> = writes.into_iter().map(|write| self.store.durable(write)).collect();
+        for committed in pending {
+            if committed.await != Ok(Committed::Done) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Credits a wallet, once per cause; answered when it is on record.
+    pub async fn credit(&self, record: CreditRecord) -> (CreditResult, bool) {
+        let (result, pending) = {
+            let mut engine = self.engine.lock();
+            let result = engine.credit(record);
+            (result, self.record_durably(&mut engine))
+        };
+        let recorded = match pending.0 {
+            Some(committed) => committed.await == Ok(Committed::Done),
+            None => true,
+        };
+        (result, recorded)
     }
 
     /// Drops log rows older than `keep`.

@@ -1,30 +1,42 @@
 //! The second port: metrics, health, reload. Never reachable with a tenant's key.
 
-use std::convert::Infallible;
+mod api;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::api::ApiError;
+use crate::config::Config;
 use crate::domain::ids::KeyHash;
 use crate::gate::Gate;
+use crate::keyring::Command;
 use crate::record::metrics::CONTENT_TYPE as METRICS_TYPE;
 
 /// Time for a request's head to come in.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// No request of the API is larger.
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The second port.
 #[derive(Debug)]
@@ -35,8 +47,12 @@ pub struct Admin {
     pub token: Option<KeyHash>,
     /// Whether requests are welcome: false from the start of a shutdown on.
     pub ready: Arc<AtomicBool>,
-    /// Where reloads are asked for.
-    pub reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
+    /// The config in force.
+    pub config: Arc<ArcSwap<Config>>,
+    /// The record's file, for queries.
+    pub record: PathBuf,
+    /// Where changes are asked for.
+    pub commands: mpsc::Sender<Command>,
 }
 
 /// Serves until `stop`.
@@ -46,6 +62,7 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
+    let router = router(&admin);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -55,12 +72,9 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (admin, stop) = (admin.clone(), stop.clone());
+        let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
-            let service = service_fn(|request| {
-                let admin = admin.clone();
-                async move { Ok::<_, Infallible>(answer(&admin, request).await) }
-            });
+            let service = TowerToHyperService::new(router);
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WAIT)
@@ -80,107 +94,103 @@ pub async fn serve(
     }
 }
 
-async fn answer(admin: &Arc<Admin>, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let open = matches!(path, "/healthz" | "/readyz");
-    if !open && !is_authorized(admin, &request) {
-        let mut response = error(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "send `Authorization: Bearer <admin.token>`",
-        );
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return response;
+/// Everything that is served here.
+fn router(admin: &Arc<Admin>) -> Router {
+    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(ready));
+    let closed = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/-/reload", post(reload))
+        .nest("/api/v1", api::routes())
+        .fallback(not_found)
+        .layer(from_fn_with_state(admin.clone(), authorize));
+    open.merge(closed)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(admin.clone())
+}
+
+/// Lets in whoever shows the token, where one is set.
+async fn authorize(
+    State(admin): State<Arc<Admin>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response<Body> {
+    if is_authorized(&admin, request.headers()) {
+        return next.run(request).await;
     }
-    match (path, request.method()) {
-        ("/healthz", &Method::GET | &Method::HEAD) => text(StatusCode::OK, "ok\n"),
-        ("/readyz", &Method::GET | &Method::HEAD) => ready(admin),
-        ("/metrics", &Method::GET | &Method::HEAD) => metrics(admin.clone()).await,
-        ("/-/reload", &Method::POST) => reload(admin).await,
-        ("/healthz" | "/readyz" | "/metrics", _) => not_allowed("GET, HEAD"),
-        ("/-/reload", _) => not_allowed("POST"),
-        _ => error(
-            StatusCode::NOT_FOUND,
-            "not_found",
-            "served here: /metrics, /healthz, /readyz, POST /-/reload",
-        ),
-    }
+    let message = "send `Authorization: Bearer <admin.token>`".to_owned();
+    let error = ApiError { status: StatusCode::UNAUTHORIZED, reason: "unauthorized", message };
+    ([(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], error).into_response()
 }
 
 /// Compares hashes, in constant time.
-fn is_authorized(admin: &Admin, request: &Request<Incoming>) -> bool {
+fn is_authorized(admin: &Admin, headers: &HeaderMap) -> bool {
     let Some(expected) = &admin.token else { return true };
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(token) = given.and_then(|value| value.strip_prefix("Bearer ")) else { return false };
     let given = crate::wire::secret::Secret::new(token).sha256();
     given.0.ct_eq(&expected.0).into()
 }
 
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
 /// Ready while requests are welcome. A store that fails does not end that: polls go on.
-fn ready(admin: &Admin) -> Response<Full<Bytes>> {
+async fn ready(State(admin): State<Arc<Admin>>) -> (StatusCode, String) {
     if !admin.ready.load(Ordering::Acquire) {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "shutting down\n".to_owned());
     }
     match admin.gate.store_trouble() {
-        None => text(StatusCode::OK, "ready\n"),
-        Some(why) => text(StatusCode::OK, &format!("ready; new paid solves are refused: {why}\n")),
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::OK, format!("ready; new paid solves are refused: {why}\n")),
     }
 }
 
 /// Rendered off the request threads: a scrape must not stall traffic.
-async fn metrics(admin: Arc<Admin>) -> Response<Full<Bytes>> {
+async fn metrics(State(admin): State<Arc<Admin>>) -> Result<impl IntoResponse, ApiError> {
     let rendered = tokio::task::spawn_blocking(move || {
         let (snapshot, figures) = (admin.gate.snapshot_in_steps(), admin.gate.store_figures());
         admin.gate.metrics().render(&snapshot, &figures)
     });
     match rendered.await {
-        Ok(Ok(body)) => {
-            let mut response = Response::new(Full::new(Bytes::from(body)));
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
-            response
-        }
-        Ok(Err(_)) | Err(_) => {
-            error(StatusCode::INTERNAL_SERVER_ERROR, "render_failed", "metrics cannot be rendered")
-        }
+        Ok(Ok(body)) => Ok(([(CONTENT_TYPE, METRICS_TYPE)], body)),
+        Ok(Err(_)) | Err(_) => Err(ApiError {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            reason: "render_failed",
+            message: "metrics cannot be rendered".to_owned(),
+        }),
     }
 }
 
-async fn reload(admin: &Admin) -> Response<Full<Bytes>> {
-    let (sender, outcome) = oneshot::channel();
-    if admin.reloads.send(sender).await.is_err() {
-        return error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "shutting_down",
-            "the process is shutting down",
-        );
-    }
+async fn reload(State(admin): State<Arc<Admin>>) -> Result<&'static str, ApiError> {
+    let ending = || ApiError {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        reason: "shutting_down",
+        message: "the process is shutting down".to_owned(),
+    };
+    let (done, outcome) = oneshot::channel();
+    admin.commands.send(Command::Reload(done)).await.map_err(|_| ending())?;
     match outcome.await {
-        Ok(Ok(())) => text(StatusCode::OK, "reloaded\n"),
-        Ok(Err(why)) => error(StatusCode::UNPROCESSABLE_ENTITY, "config_refused", &why),
-        Err(_) => {
-            error(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", "the process is shutting down")
+        Ok(Ok(())) => Ok("reloaded\n"),
+        Ok(Err(message)) => {
+            let status = StatusCode::UNPROCESSABLE_ENTITY;
+            Err(ApiError { status, reason: "config_refused", message })
         }
+        Err(_) => Err(ending()),
     }
 }
 
-fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
+async fn not_found() -> ApiError {
+    let message = "served here: /metrics, /healthz, /readyz, POST /-/reload, \
+                   /api/v1/ (see /api/v1/openapi.json)";
+    ApiError { status: StatusCode::NOT_FOUND, reason: "not_found", message: message.to_owned() }
 }
 
-fn error(status: StatusCode, reason: &str, message: &str) -> Response<Full<Bytes>> {
-    let body = serde_json::json!({ "reason": reason, "message": message }).to_string();
-    let mut response = text(status, &body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", methods);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
-    response
+async fn not_allowed() -> ApiError {
+    ApiError {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        reason: "method_not_allowed",
+        message: "this path is not served for this method; see the Allow header".to_owned(),
+    }
 }

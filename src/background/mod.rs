@@ -1,5 +1,4 @@
-//! Work without a request: the watcher, account polls, config reloads.
+//! Work without a request: the watcher, account polls.
 
 pub mod account_poll;
-pub mod reload;
 pub mod watcher;

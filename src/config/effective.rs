@@ -119,6 +119,15 @@ fn tenant(tenant: &TenantPolicy) -> Value {
     shown
 }
 
+/// A key's settings without its secret, for the admin API.
+pub fn key_view(policy: &KeyPolicy) -> Value {
+    let mut shown = key(policy);
+    if let Some(settings) = shown.as_object_mut() {
+        settings.remove("sha256");
+    }
+    shown
+}
+
 fn key(key: &KeyPolicy) -> Value {
     let mut shown = json!({
         "sha256": hex::encode(key.hash.0),

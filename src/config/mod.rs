@@ -5,6 +5,7 @@
 //! ```
 //! Every fault is gathered on the way and reported at once; a [`Config`] has none.
 
+mod diff;
 mod effective;
 mod expand;
 mod finding;
@@ -29,14 +30,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 
 use self::expand::Sources;
 use self::finding::{Place, Report};
+use self::section::Section;
 use self::yaml::{Kind, Node};
+use crate::domain::ids::KeyHash;
 use crate::domain::ids::Name;
-use crate::domain::policy::{Charge, Overdraft, Policy, PriceList, RejectionForm};
+use crate::domain::policy::{
+    Charge, KeyPolicy, Overdraft, Policy, PriceList, RejectionForm, TenantPolicy,
+};
 
-pub use self::effective::{effective, view};
+pub use self::diff::changes;
+pub use self::effective::{effective, key_view, view};
 pub use self::finding::{Faults, Finding};
 pub use self::urls::{Scheme, UpstreamUrl, WebhookUrl};
 pub use crate::wire::secret::Secret;
@@ -233,6 +240,27 @@ pub fn parse(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Faults> {
     check(text, base_dir, env, Report::new(name))
+}
+
+/// The settings of a key that is made at run time, as JSON in the words of a key's section here. They
+/// hold no secret and read no environment.
+pub fn key_settings(
+    json: &str,
+    hash: KeyHash,
+    tenant: &TenantPolicy,
+    zone: &TimeZone,
+) -> Result<KeyPolicy, Faults> {
+    let report = Report::new("settings");
+    let nothing = Node { line: 1, kind: Kind::Null };
+    let root = yaml::parse(json, &report).unwrap_or(nothing);
+    let section = Section::root(&root, &report);
+    let policy = tenants::key_settings(section, hash, tenant.priority, zone);
+    report.conclude().map(|_| policy)
+}
+
+/// A name of a tenant, account or key, checked.
+pub fn name(text: &str) -> Result<Name, String> {
+    scalar::name(text)
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

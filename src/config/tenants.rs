@@ -237,18 +237,33 @@ fn keys(
     for (name, value) in tenant.named("keys") {
         let mut section = value.section();
         let hash = key_hash(&mut section, seen);
-        let limits = limits(&mut section);
-        let priority = section.read_or("priority", one_of(words::PRIORITIES), priority);
-        let allow_from = section
-            .filled_list("allow_from", scalar::ip_net, "a network; leave it out to allow any")
-            .unwrap_or_default();
-        let expires = section.read("expires", scalar::instant(zone));
-        section.finish();
-        if let Some(hash) = hash {
-            keys.insert(name, KeyPolicy { hash, limits, priority, allow_from, expires });
+        let settings = key_settings(section, hash.unwrap_or(KeyHash([0; 32])), priority, zone);
+        if hash.is_some() {
+            keys.insert(name, settings);
         }
     }
     keys
+}
+
+/// What holds for a key, whatever its secret is.
+pub(super) fn key_settings(
+    mut section: Section<'_>,
+    hash: KeyHash,
+    priority: Priority,
+    zone: &TimeZone,
+) -> KeyPolicy {
+    let policy = KeyPolicy {
+        hash,
+        rerolls: Vec::new(),
+        limits: limits(&mut section),
+        priority: section.read_or("priority", one_of(words::PRIORITIES), priority),
+        allow_from: section
+            .filled_list("allow_from", scalar::ip_net, "a network; leave it out to allow any")
+            .unwrap_or_default(),
+        expires: section.read("expires", scalar::instant(zone)),
+    };
+    section.finish();
+    policy
 }
 
 fn key_hash(section: &mut Section<'_>, seen: &mut KeysSeen) -> Option<KeyHash> {

@@ -35,6 +35,11 @@ pub enum Write {
     Forget(SolveId),
     /// Money that is no charge: an opening balance, a credit, an adjustment.
     Credit(CreditRecord),
+    /// A key that was made or taken back at run time; a second write for the same hash changes only
+    /// when it ends.
+    Key(KeyRecord),
+    /// When a webhook was last posted about something, so that its cooldown outlives a restart.
+    Notified(NotifiedRecord),
     /// Drops log rows of solves submitted before that instant. The ledger stays.
     Prune(Wall),
 }
@@ -168,6 +173,41 @@ pub struct CreditRecord {
     pub note: String,
 }
 
+/// A key that was made, or taken back, at run time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// All that is known of the secret.
+    pub hash: KeyHash,
+    /// Whose it is.
+    pub tenant: Name,
+    /// Which key of the tenant's; one key has several hashes after a reroll.
+    pub key_id: Name,
+    /// When it was made; for a key of the config, when it was first touched.
+    pub created_at: Wall,
+    /// Refused from then on, which may be in the future (a reroll's overlap); `None`: not.
+    pub revoked_at: Option<Wall>,
+    /// The key's settings as JSON, in the words of the config's key section; `None`: the config has them.
+    pub settings: Option<String>,
+    /// Who did it and why, for people.
+    pub note: String,
+}
+
+impl KeyRecord {
+    /// Whether the secret is refused as of `now`.
+    pub fn is_revoked(&self, now: Wall) -> bool {
+        self.revoked_at.is_some_and(|at| at <= now)
+    }
+}
+
+/// When a webhook was last posted about something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifiedRecord {
+    /// What about: a webhook, a kind and a name, as one text.
+    pub about: String,
+    /// When.
+    pub at: Wall,
+}
+
 /// The kinds of ledger entry that are no charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words of the ledger")]
@@ -190,8 +230,10 @@ pub struct Restored {
     pub credit_causes: Vec<String>,
     /// SLI events per minute, of the last 31 days.
     pub sli: Vec<SliRow>,
-    /// Keys that were revoked.
-    pub revoked: Vec<KeyHash>,
+    /// Keys that were made or taken back at run time, by tenant, key and time of making.
+    pub keys: Vec<KeyRecord>,
+    /// When webhooks were last posted, by what about.
+    pub notified: Vec<NotifiedRecord>,
     /// The first solve id that was never used.
     pub next_solve: u64,
 }

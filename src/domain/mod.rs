@@ -14,7 +14,9 @@ pub mod ids;
 pub mod journal;
 pub mod money;
 pub mod outcome;
+pub mod plan;
 pub mod policy;
+pub mod recent;
 pub mod rejection;
 pub mod scope;
 #[cfg(feature = "seeded-bugs")]

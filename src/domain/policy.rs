@@ -33,6 +33,8 @@ pub struct Policy {
     pub forget_after: Duration,
     /// The operator's own outcome for a provider code (`error_classes:`), by exact code.
     pub error_classes: BTreeMap<String, Outcome>,
+    /// Keys that were taken back: refused wherever else they stand.
+    pub revoked: BTreeSet<KeyHash>,
 }
 
 /// One real key at the provider.
@@ -98,6 +100,8 @@ pub struct TenantPolicy {
 pub struct KeyPolicy {
     /// All that is known of the key itself.
     pub hash: KeyHash,
+    /// Hashes of further secrets that are this key too, made by rerolls.
+    pub rerolls: Vec<KeyHash>,
     /// Limits of this key alone; the tenant's hold besides.
     pub limits: Limits,
     /// The tenant's priority when the key names none.
@@ -106,6 +110,13 @@ pub struct KeyPolicy {
     pub allow_from: Vec<IpNet>,
     /// From this instant on the key is refused; `None` means never.
     pub expires: Option<Wall>,
+}
+
+impl KeyPolicy {
+    /// Every hash that is this key.
+    pub fn hashes(&self) -> impl Iterator<Item = KeyHash> {
+        std::iter::once(self.hash).chain(self.rerolls.iter().copied())
+    }
 }
 
 /// Limits of a tenant or of one key. `None` is no limit; zero is "nothing at all".

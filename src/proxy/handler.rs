@@ -209,7 +209,13 @@ async fn identify_and_answer(
         }
         Wanted::Action(action) => act(proxy, (&call, action), identity, headers).await,
         Wanted::Unclear(malformed) => {
-            proxy.gate.rejected(identity, Reason::Malformed);
+            let rejection = Rejection {
+                reason: Reason::Malformed,
+                text: malformed.to_string(),
+                retry_after: None,
+                verdict: None,
+            };
+            proxy.gate.rejected(identity, None, &rejection);
             let rejections = proxy.gate.rejection_form(identity);
             Outgoing::own(operation, refuse::malformed(&malformed, form, rejections))
         }

@@ -83,9 +83,9 @@ pub(super) async fn submit(
         // The provider took it and the record is slow: no fault of the provider's.
         Err(_) if heard.load(Ordering::Acquire) => {
             proxy.gate.not_collected(solve);
-            proxy.gate.rejected(identity, Reason::StoreUnavailable);
-            let rejections = proxy.gate.rejection_form(identity);
             let rejection = store_unavailable();
+            proxy.gate.rejected(identity, None, &rejection);
+            let rejections = proxy.gate.rejection_form(identity);
             Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
         }
         Err(_) => {
@@ -246,7 +246,6 @@ impl Forwarding {
         unsettled.failed(outcome, code);
         if outcome == Outcome::AccountError && !gate.policy().pass_through {
             self.proxy.key_refused(&self.admitted.account);
-            gate.rejected(self.identity, Reason::AccountUnavailable);
             let rejection = Rejection {
                 reason: Reason::AccountUnavailable,
                 text:
@@ -255,6 +254,7 @@ impl Forwarding {
                 retry_after: None,
                 verdict: Some(Verdict::Spent),
             };
+            gate.rejected(self.identity, Some(self.call.captcha_type()), &rejection);
             gate.refused_upstream(self.identity);
             let rejections = gate.rejection_form(self.identity);
             return Outgoing::own(

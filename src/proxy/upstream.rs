@@ -20,7 +20,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::TaskTracker;
 
+use super::tls::{self, TlsError};
 use crate::clock::Clock;
+use crate::config::{Config, Scheme};
 use crate::domain::time::Mono;
 use crate::wire::request::Upstream as Outgoing;
 
@@ -52,6 +54,27 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// `None`: TCP to `host` and `port`.
     pub network: Option<Arc<dyn Network>>,
+}
+
+impl Target {
+    /// The provider that the config names.
+    pub fn of(config: &Config) -> Result<Self, TlsError> {
+        let url = &config.upstream.url;
+        let tls = match url.scheme() {
+            Scheme::Http => None,
+            Scheme::Https => Some(tls::client()?),
+        };
+        let authority = HeaderValue::from_str(url.authority());
+        Ok(Self {
+            host: url.host().trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: url.port(),
+            authority: authority.unwrap_or(HeaderValue::from_static("")),
+            base_path: url.base_path().to_owned(),
+            tls,
+            connect_timeout: config.upstream.connect_timeout,
+            network: None,
+        })
+    }
 }
 
 /// Another way to the provider than the machine's own network; a simulation has one.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module's floor, as `src/lib.rs` has it.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 14] = [
     ("domain", 0),
     ("wire", 1),
     ("clock", 1),
@@ -12,11 +12,13 @@ const FLOORS: [(&str, u8); 12] = [
     ("config", 2),
     ("record", 2),
     ("gate", 3),
+    ("keyring", 3),
     ("proxy", 4),
     ("background", 4),
     ("admin", 4),
-    ("app", 5),
-    ("cli", 5),
+    ("operator", 5),
+    ("app", 6),
+    ("cli", 6),
 ];
 
 /// What may look across its floor, and why.

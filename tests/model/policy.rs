@@ -117,6 +117,7 @@ impl Variant {
             poll_spacing: Duration::from_secs(1),
             forget_after: Duration::from_hours(1),
             error_classes: BTreeMap::new(),
+            revoked: std::collections::BTreeSet::new(),
         }
     }
 
@@ -190,6 +191,7 @@ fn tenant(name: &str, limits: Limits) -> TenantPolicy {
     let keys = KEYS.iter().filter(|(tenant, ..)| *tenant == name).map(|(_, id, hash)| {
         let key = KeyPolicy {
             hash: *hash,
+            rerolls: Vec::new(),
             limits: Limits::default(),
             priority: Priority::Normal,
             allow_from: Vec::new(),

@@ -66,7 +66,9 @@ impl Record {
                 let earlier = self.credits.insert(credit.cause.clone(), credit.clone());
                 assert_eq!(earlier, None, "a second credit of one cause");
             }
-            Write::Prune(_) => panic!("the engine prunes nothing"),
+            Write::Key(_) | Write::Notified(_) | Write::Prune(_) => {
+                panic!("the engine writes no {write:?}")
+            }
         }
     }
 
@@ -131,7 +133,8 @@ impl Record {
             charged: charged.into_values().collect(),
             sli: Vec::new(),
             credit_causes: self.credits.keys().cloned().collect(),
-            revoked: Vec::new(),
+            keys: Vec::new(),
+            notified: Vec::new(),
             next_solve: self.next_solve,
         }
     }

@@ -81,7 +81,7 @@ impl Book {
                     self.note(Invariant::JournalInOrder, format!("credited twice: {write:?}"));
                 }
             }
-            Write::Prune(_) => {}
+            Write::Key(_) | Write::Notified(_) | Write::Prune(_) => {}
         }
         Committed::Done
     }
@@ -190,7 +190,8 @@ impl Book {
             charged: totals.into_values().collect(),
             credit_causes: self.credits.keys().cloned().collect(),
             sli: Vec::new(),
-            revoked: Vec::new(),
+            keys: Vec::new(),
+            notified: Vec::new(),
             next_solve: self.next_solve,
         }
     }

@@ -45,7 +45,7 @@ pub struct Admitted {
     /// From submission to deadline.
     pub deadline: Duration,
     /// What would have refused it, had `enforce` been on.
-    pub shadow: Option<Reason>,
+    pub shadow: Option<Rejection>,
 }
 
 impl Engine {
@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// The first refusal that stands, and before it the first that shadow mode lets pass.
-    fn check(&self, submission: &Submission, now: Now) -> (Option<Rejection>, Option<Reason>) {
+    fn check(&self, submission: &Submission, now: Now) -> (Option<Rejection>, Option<Rejection>) {
         if self.policy.pass_through {
             return (None, None);
         }
@@ -128,7 +128,7 @@ impl Engine {
                 Some(rejection) if self.is_enforced(identity, &rejection) => {
                     return (Some(rejection), shadow);
                 }
-                Some(rejection) => shadow = shadow.or(Some(rejection.reason)),
+                Some(rejection) => shadow = shadow.or(Some(rejection)),
                 None => {}
             }
         }
@@ -213,7 +213,7 @@ impl Engine {
         })
     }
 
-    fn commit(&mut self, submission: Submission, shadow: Option<Reason>, now: Now) -> Admitted {
+    fn commit(&mut self, submission: Submission, shadow: Option<Rejection>, now: Now) -> Admitted {
         let identity = submission.identity;
         let tenant = &mut self.tenants[place_index(identity.tenant)];
         let key = &mut tenant.keys[place_index(identity.key)];

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::{ACCOUNT_KEY_PLACE, DEFAULT_TENANT, Engine, KeyPlace, place_index};
-use crate::domain::ids::KeyHash;
+use crate::domain::ids::{KeyHash, Name};
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::Identity;
 use crate::domain::time::Now;
@@ -52,6 +52,13 @@ impl Engine {
         })
     }
 
+    /// The tenant and key that a credential names, good or not; for the books of refusals.
+    pub fn named(&self, credential: &Credential<'_>) -> Option<(Name, Name)> {
+        let place = self.place_of(credential.key?, credential.prefix).ok()?;
+        let tenant = &self.tenants[place_index(place.tenant)];
+        Some((tenant.name.clone(), tenant.keys[place_index(place.key)].id.clone()))
+    }
+
     /// The one identity of pass-through: tenant `default`, whatever the key.
     fn pass_through(&self, key: Option<KeyHash>) -> Identity {
         let tenant = self.tenant_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
@@ -74,7 +81,8 @@ impl Engine {
     pub(super) fn revoked(&self, identity: Identity) -> Option<Rejection> {
         let (tenant, key) = (self.tenant(identity), self.key(identity));
         let closed = identity.key == ACCOUNT_KEY_PLACE && !tenant.policy.accept_account_key;
-        let gone = tenant.removed || key.removed || self.revoked.contains(&key.policy.hash);
+        let revoked = key.policy.hashes().all(|hash| self.policy.revoked.contains(&hash));
+        let gone = tenant.removed || key.removed || revoked;
         (closed || gone).then(|| refuse(Reason::RevokedKey, "this key was revoked"))
     }
 

@@ -63,7 +63,6 @@ pub struct Engine {
     error_budgets: ErrorBudgets,
     statuses_at: Mono,
     status_changes: Vec<StatusChange>,
-    revoked: BTreeSet<KeyHash>,
     /// Causes of credits, each good for one.
     credit_causes: BTreeSet<String>,
 }
@@ -175,6 +174,11 @@ impl Engine {
     /// The tenant's configured name.
     pub fn tenant_name(&self, identity: Identity) -> &Name {
         &self.tenant(identity).name
+    }
+
+    /// The id of the key.
+    pub fn key_id(&self, identity: Identity) -> &Name {
+        &self.key(identity).id
     }
 
     /// The tenant's policy.

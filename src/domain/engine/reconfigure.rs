@@ -26,6 +26,9 @@ use crate::domain::time::{Mono, Now};
 /// How soon after a restart the watcher looks at what was open before it.
 const WATCH_RESTORED: Duration = Duration::from_secs(2);
 
+/// More than anybody prepays, and far from where sums overflow: a million million dollars.
+const WALLET_MAX: Money = Money::from_micros(1_000_000_000_000_000_000);
+
 /// What became of a credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreditResult {
@@ -35,6 +38,8 @@ pub enum CreditResult {
     Repeated,
     /// There is no such tenant or key, or it was never prepaid; nothing changed.
     NoWallet,
+    /// The balance would grow beyond [`WALLET_MAX`], up or down; nothing changed.
+    TooMuch,
 }
 
 impl Engine {
@@ -61,7 +66,6 @@ impl Engine {
             error_budgets: ErrorBudgets::new(&policy.slo),
             statuses_at: now.mono,
             status_changes: Vec::new(),
-            revoked: restored.revoked.iter().copied().collect(),
             credit_causes: restored.credit_causes.iter().cloned().collect(),
         };
         engine.place_policy(policy);
@@ -86,13 +90,21 @@ impl Engine {
         if self.credit_causes.contains(&record.cause) {
             return CreditResult::Repeated;
         }
-        match self.wallet_mut(&record.tenant, record.key_id.as_deref()) {
-            Some(scope) if scope.credited.is_some() => {
-                self.post(record);
-                CreditResult::Credited
-            }
-            Some(_) | None => CreditResult::NoWallet,
+        let wallet = self.wallet_mut(&record.tenant, record.key_id.as_deref());
+        let Some(credited) = wallet.and_then(|scope| scope.credited) else {
+            return CreditResult::NoWallet;
+        };
+        let total = credited.micros().saturating_add(record.amount.micros());
+        if total.abs() > WALLET_MAX.micros() {
+            return CreditResult::TooMuch;
         }
+        self.post(record);
+        CreditResult::Credited
+    }
+
+    /// The balance of a wallet; `None` where there is none.
+    pub fn balance_of(&mut self, tenant: &str, key_id: Option<&str>) -> Option<Money> {
+        self.wallet_mut(tenant, key_id)?.balance()
     }
 
     fn post(&mut self, record: CreditRecord) {
@@ -139,8 +151,10 @@ impl Engine {
             let record = &mut tenant.keys[place_index(key)];
             record.policy = key_policy.clone();
             record.removed = false;
-            let revoked = self.revoked.contains(&key_policy.hash);
-            self.keys.insert(key_policy.hash, KeyPlace { tenant: place, key, revoked });
+            for hash in key_policy.hashes() {
+                let revoked = self.policy.revoked.contains(&hash);
+                self.keys.insert(hash, KeyPlace { tenant: place, key, revoked });
+            }
         }
     }
 
@@ -346,6 +360,7 @@ fn key_place(tenant: &mut Tenant, id: &Name) -> u32 {
 fn new_key(id: Name) -> Key {
     let policy = KeyPolicy {
         hash: KeyHash([0; 32]),
+        rerolls: Vec::new(),
         limits: Limits::default(),
         priority: Priority::Normal,
         allow_from: Vec::new(),

@@ -303,6 +303,8 @@ impl Metrics {
             | Write::Offer(..)
             | Write::Forget(_)
             | Write::Credit(_)
+            | Write::Key(_)
+            | Write::Notified(_)
             | Write::Prune(_) => {}
         }
     }

@@ -9,12 +9,17 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::words::{charge_cause, kind_word, millis, solve_key, state_word};
 use crate::domain::ids::TaskId;
-use crate::domain::journal::{CreditRecord, SettleRecord, SolveRecord, TaskRecord, Write};
+use crate::domain::journal::{
+    CreditRecord, KeyRecord, NotifiedRecord, SettleRecord, SolveRecord, TaskRecord, Write,
+};
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
 use crate::domain::time::Wall;
 
 const MINUTE_MS: i64 = 60_000;
+
+/// The longest SLO window is 30 days.
+const SLI_MINUTES: i64 = 32 * 24 * 60;
 
 /// What came of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub(super) fn apply(
         Write::Settle(settle) => self::settle(conn, settle),
         Write::Forget(solve) => update_task(conn, FORGET, solve_key(*solve)?),
         Write::Credit(credit) => self::credit(conn, zone, credit),
+        Write::Key(record) => key(conn, record),
+        Write::Notified(record) => notified(conn, record),
         // The writer does it in steps of its own.
         Write::Prune(_) => Ok(Applied::Done),
     }
@@ -179,7 +186,24 @@ fn settle(conn: &Connection, settle: &SettleRecord) -> rusqlite::Result<Applied>
         return Ok(Applied::Conflict("a second charge"));
     }
     close_solve(conn, key, settle, before.is_some())?;
+    if !matches!(before, Some((_, true))) {
+        count_thread_time(conn, settle)?;
+    }
     update_task(conn, SETTLED, key)
+}
+
+fn count_thread_time(conn: &Connection, settle: &SettleRecord) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO thread_time (account, tenant, day, ms) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT DO UPDATE SET ms = ms + excluded.ms",
+    )?
+    .execute(params![
+        &*settle.account,
+        &*settle.tenant,
+        settle.day.to_string(),
+        millis(settle.thread_time),
+    ])?;
+    Ok(())
 }
 
 /// `false` where the ledger holds that charge already.
@@ -293,6 +317,33 @@ fn credit(conn: &Connection, zone: &TimeZone, credit: &CreditRecord) -> rusqlite
     Ok(Applied::Done)
 }
 
+fn key(conn: &Connection, record: &KeyRecord) -> rusqlite::Result<Applied> {
+    conn.prepare_cached(
+        "INSERT INTO keys (hash, tenant, key_id, created_at, revoked_at, settings, note)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (hash) DO UPDATE SET revoked_at = excluded.revoked_at, note = excluded.note",
+    )?
+    .execute(params![
+        record.hash.0,
+        &*record.tenant,
+        &*record.key_id,
+        record.created_at.0,
+        record.revoked_at.map(|at| at.0),
+        record.settings,
+        record.note,
+    ])?;
+    Ok(Applied::Done)
+}
+
+fn notified(conn: &Connection, record: &NotifiedRecord) -> rusqlite::Result<Applied> {
+    conn.prepare_cached(
+        "INSERT INTO notified (about, at) VALUES (?1, ?2)
+         ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+    )?
+    .execute(params![record.about, record.at.0])?;
+    Ok(Applied::Done)
+}
+
 /// The calendar day of an instant in a zone, as the tables spell it.
 pub(super) fn day_of(at: Wall, zone: &TimeZone) -> rusqlite::Result<String> {
     let at = Timestamp::from_millisecond(at.0)
@@ -314,6 +365,8 @@ pub(super) fn prune(conn: &Connection, before: Wall, limit: usize) -> rusqlite::
         Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
     })?;
     let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+    conn.prepare_cached("DELETE FROM sli WHERE minute < (SELECT max(minute) FROM sli) - ?1")?
+        .execute([SLI_MINUTES])?;
     let mut add = conn.prepare_cached(
         "INSERT INTO pruned (tenant, micros) VALUES (?1, ?2)
          ON CONFLICT DO UPDATE SET micros = micros + excluded.micros",

@@ -15,9 +15,11 @@
 //! | `apply` | one [`Write`] as SQL |
 //! | `words` | domain values as the words of the tables, and back |
 //! | `spill` | writes as JSON lines |
-//! | `reader` | read-only queries and the audit |
+//! | `reader` | the read-only connection and the audit |
+//! | `books` | what people ask: solves, usage, bills, thread time, the course of an SLO |
 
 mod apply;
+mod books;
 mod open;
 mod queue;
 mod reader;
@@ -42,6 +44,7 @@ use tokio::sync::oneshot;
 use crate::domain::journal::{Restored, Write};
 use crate::domain::time::Mono;
 
+pub use books::{BillRow, CourseRow, CreditRow, SolveFilter, ThreadTimeRow, UsageBy, UsageRow};
 pub use open::OpenError;
 pub use queue::Health;
 pub use reader::{Charge, Reader, SolveRow, verify};

@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::apply::Applied;
-use super::schema::{APPLICATION_ID, TABLES, VERSION};
+use super::schema::{APPLICATION_ID, FROM_1, TABLES, VERSION};
 use super::writer::{apply_apart, report_conflict, size_of};
 use super::{Durability, StoreOptions, beside, restore, spill};
 use crate::domain::journal::{Restored, Write};
@@ -95,7 +95,7 @@ pub(super) fn open(
     let in_sqlite = |source| sqlite_error(&path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(&path, flags).map_err(in_sqlite)?;
-    let is_new = whose(&conn, &path)?;
+    let found = whose(&conn, &path)?;
     if size_of(&path) <= CHECKED_AT_START
         && let Some(what) = damage(&conn).map_err(in_sqlite)?
     {
@@ -103,8 +103,10 @@ pub(super) fn open(
         return Err(in_sqlite(rusqlite::Error::SqliteFailure(code, Some(what))));
     }
     prepare(&conn, &path)?;
-    if is_new {
-        create(&conn).map_err(in_sqlite)?;
+    match found {
+        None => create(&conn).map_err(in_sqlite)?,
+        Some(1) => upgrade(&conn).map_err(in_sqlite)?,
+        Some(_) => {}
     }
     let conflicts = apply_spills(&conn, &path, &zone)?;
     settle_zone(&conn, &zone, time_zone_name).map_err(in_sqlite)?;
@@ -172,8 +174,9 @@ fn look_at(path: &Path) -> Result<(), OpenError> {
     Err(OpenError::NotADatabase { path: path.to_owned() })
 }
 
-/// Whether the database is new; an error where it is not ours. Changes nothing, not even on close.
-fn whose(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
+/// The version of its tables, `None` for a new file; an error where it is not ours. Changes nothing, not
+/// even on close.
+fn whose(conn: &Connection, path: &Path) -> Result<Option<i32>, OpenError> {
     let in_sqlite = |source| sqlite_error(path, source);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(in_sqlite)?;
     conn.busy_timeout(BUSY_TIMEOUT).map_err(in_sqlite)?;
@@ -183,8 +186,8 @@ fn whose(conn: &Connection, path: &Path) -> Result<bool, OpenError> {
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
         .map_err(in_sqlite)?;
     match number("application_id").map_err(in_sqlite)? {
-        0 if objects == 0 && version == 0 => Ok(true),
-        APPLICATION_ID if version == VERSION => Ok(false),
+        0 if objects == 0 && version == 0 => Ok(None),
+        APPLICATION_ID if (1..=VERSION).contains(&version) => Ok(Some(version)),
         APPLICATION_ID if version > VERSION => {
             Err(OpenError::Newer { path: path.to_owned(), found: version })
         }
@@ -259,6 +262,21 @@ fn create(conn: &Connection) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     failpoint::pass(Point::DuringCreate);
+    transaction.commit()
+}
+
+/// Brings the tables of version 1 up to date: whole, or not at all.
+fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+    transaction.execute_batch(FROM_1)?;
+    transaction.execute(
+        "INSERT INTO thread_time (account, tenant, day, ms)
+         SELECT s.account, s.tenant, date(s.settled_at / 1000, 'unixepoch'), sum(s.thread_ms)
+         FROM solves AS s WHERE s.settled_at IS NOT NULL AND s.thread_ms IS NOT NULL
+         GROUP BY 1, 2, 3",
+        [],
+    )?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }
 

@@ -18,7 +18,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// A read-only view of the record; may be open beside a running [`Store`](super::Store).
 #[derive(Debug)]
 pub struct Reader {
-    conn: Connection,
+    pub(super) conn: Connection,
 }
 
 /// One row of the log.
@@ -41,6 +41,8 @@ pub struct SolveRow {
     pub submitted_at: Wall,
     pub ended_at: Wall,
     pub settled_at: Option<Wall>,
+    pub source_ip: Option<String>,
+    pub page: Option<String>,
 }
 
 /// One charge of the ledger.
@@ -80,7 +82,8 @@ impl Reader {
         self.conn
             .prepare_cached(
                 "SELECT solve, account, task_id, tenant, key_id, captcha_type, outcome, error_code,
-                     duration_ms, price, charged, delivered, submitted_at, ended_at, settled_at
+                     duration_ms, price, charged, delivered, submitted_at, ended_at, settled_at,
+                     source_ip, page
                  FROM solves ORDER BY submitted_at DESC, solve DESC LIMIT ?1",
             )?
             .query_map([limit], solve_row)?
@@ -102,7 +105,7 @@ impl Reader {
     }
 }
 
-fn solve_row(row: &Row<'_>) -> rusqlite::Result<SolveRow> {
+pub(super) fn solve_row(row: &Row<'_>) -> rusqlite::Result<SolveRow> {
     let captcha_type: String = row.get(5)?;
     let outcome: Option<String> = row.get(6)?;
     let duration_ms: i64 = row.get(8)?;
@@ -122,6 +125,8 @@ fn solve_row(row: &Row<'_>) -> rusqlite::Result<SolveRow> {
         submitted_at: Wall(row.get(12)?),
         ended_at: Wall(row.get(13)?),
         settled_at: row.get::<_, Option<i64>>(14)?.map(Wall),
+        source_ip: row.get(15)?,
+        page: row.get(16)?,
     })
 }
 

@@ -13,7 +13,9 @@ use super::words::{read_outcome, read_solve, read_type, state_of, unreadable};
 use super::writer::solve_of;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, Name, TaskId};
-use crate::domain::journal::{ChargedTotal, Restored, TaskRecord, WalletTotal, Write};
+use crate::domain::journal::{
+    ChargedTotal, KeyRecord, NotifiedRecord, Restored, TaskRecord, WalletTotal, Write,
+};
 use crate::domain::money::Money;
 use crate::domain::slo::window::{Counts, MinuteCounts};
 use crate::domain::slo::{SliRow, SloKind};
@@ -31,7 +33,8 @@ pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restor
         charged: charged(conn, today)?,
         credit_causes: credit_causes(conn)?,
         sli: sli(conn, today)?,
-        revoked: revoked(conn)?,
+        keys: keys(conn)?,
+        notified: notified(conn)?,
         next_solve: next_solve(conn)?,
     })
 }
@@ -152,9 +155,28 @@ fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>
     .collect()
 }
 
-fn revoked(conn: &Connection) -> rusqlite::Result<Vec<KeyHash>> {
-    conn.prepare("SELECT hash FROM keys WHERE revoked_at IS NOT NULL ORDER BY hash")?
-        .query_map([], |row| row.get(0).map(KeyHash))?
+fn keys(conn: &Connection) -> rusqlite::Result<Vec<KeyRecord>> {
+    conn.prepare(
+        "SELECT hash, tenant, key_id, created_at, revoked_at, settings, note FROM keys
+         ORDER BY tenant, key_id, created_at, hash",
+    )?
+    .query_map([], |row| {
+        Ok(KeyRecord {
+            hash: KeyHash(row.get(0)?),
+            tenant: name(row, 1)?,
+            key_id: name(row, 2)?,
+            created_at: Wall(row.get(3)?),
+            revoked_at: row.get::<_, Option<i64>>(4)?.map(Wall),
+            settings: row.get(5)?,
+            note: row.get(6)?,
+        })
+    })?
+    .collect()
+}
+
+fn notified(conn: &Connection) -> rusqlite::Result<Vec<NotifiedRecord>> {
+    conn.prepare("SELECT about, at FROM notified ORDER BY about")?
+        .query_map([], |row| Ok(NotifiedRecord { about: row.get(0)?, at: Wall(row.get(1)?) }))?
         .collect()
 }
 

@@ -5,7 +5,7 @@
 pub(super) const APPLICATION_ID: i32 = 0x536F_6C76;
 
 /// The version of the tables that this program writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -101,14 +101,28 @@ CREATE TABLE usage (
     PRIMARY KEY (tenant, key_id, day, captcha_type)
 ) STRICT, WITHOUT ROWID;
 
--- SHA-256 of generated keys, and what became of them.
+-- SHA-256 of keys that were made or taken back at run time. `settings` is NULL where the config has them.
 CREATE TABLE keys (
     hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
     tenant TEXT NOT NULL,
     key_id TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    revoked_at INTEGER
+    revoked_at INTEGER,
+    settings TEXT,
+    note TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Thread time of settled solves, charged or not; what a thread plan's cost is allocated by.
+CREATE TABLE thread_time (
+    account TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    day TEXT NOT NULL,
+    ms INTEGER NOT NULL,
+    PRIMARY KEY (account, tenant, day)
+) STRICT, WITHOUT ROWID;
+
+-- When a webhook was last posted about something.
+CREATE TABLE notified (about TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 
 -- SLI events per minute since the epoch.
 CREATE TABLE sli (
@@ -119,4 +133,19 @@ CREATE TABLE sli (
     bad INTEGER NOT NULL,
     PRIMARY KEY (minute, slo, captcha_type)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// From version 1, which knew no keys made at run time: its `keys` held rows that no program wrote but
+/// this one reads.
+pub(super) const FROM_1: &str = "
+ALTER TABLE keys ADD COLUMN settings TEXT;
+ALTER TABLE keys ADD COLUMN note TEXT NOT NULL DEFAULT '';
+CREATE TABLE thread_time (
+    account TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    day TEXT NOT NULL,
+    ms INTEGER NOT NULL,
+    PRIMARY KEY (account, tenant, day)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE notified (about TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 ";

@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::beside;
 use super::words::{kind_of, kind_word, state_of, state_word};
 use crate::domain::captcha_type::CaptchaType;
-use crate::domain::ids::{SolveId, TaskId};
-use crate::domain::journal::{CreditRecord, SettleRecord, SolveRecord, TaskRecord, Write};
+use crate::domain::ids::{KeyHash, SolveId, TaskId};
+use crate::domain::journal::{
+    CreditRecord, KeyRecord, NotifiedRecord, SettleRecord, SolveRecord, TaskRecord, Write,
+};
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
 use crate::domain::time::Wall;
@@ -101,6 +103,8 @@ enum Line {
     Settle(SettleLine),
     Forget { solve: u64 },
     Credit(CreditLine),
+    Key(KeyLine),
+    Notified { about: String, at: i64 },
     Prune { before: i64 },
 }
 
@@ -168,6 +172,17 @@ struct CreditLine {
     note: String,
 }
 
+#[derive(Serialize, Deserialize)]
+struct KeyLine {
+    sha256: String,
+    tenant: String,
+    key_id: String,
+    created_at: i64,
+    revoked_at: Option<i64>,
+    settings: Option<String>,
+    note: String,
+}
+
 impl From<&Write> for Line {
     fn from(write: &Write) -> Self {
         match write {
@@ -178,6 +193,10 @@ impl From<&Write> for Line {
             Write::Settle(settle) => Self::Settle(settle.into()),
             Write::Forget(solve) => Self::Forget { solve: solve.0 },
             Write::Credit(credit) => Self::Credit(credit.into()),
+            Write::Key(key) => Self::Key(key.into()),
+            Write::Notified(notified) => {
+                Self::Notified { about: notified.about.clone(), at: notified.at.0 }
+            }
             Write::Prune(before) => Self::Prune { before: before.0 },
         }
     }
@@ -193,6 +212,8 @@ impl Line {
             Self::Settle(settle) => Write::Settle(settle.into_record()?),
             Self::Forget { solve } => Write::Forget(SolveId(solve)),
             Self::Credit(credit) => Write::Credit(credit.into_record()?),
+            Self::Key(key) => Write::Key(key.into_record()?),
+            Self::Notified { about, at } => Write::Notified(NotifiedRecord { about, at: Wall(at) }),
             Self::Prune { before } => Write::Prune(Wall(before)),
         })
     }
@@ -351,6 +372,36 @@ impl CreditLine {
             key_id: self.key_id.map(Into::into),
             amount: Money::from_micros(self.amount),
             at: Wall(self.at),
+            note: self.note,
+        })
+    }
+}
+
+impl From<&KeyRecord> for KeyLine {
+    fn from(key: &KeyRecord) -> Self {
+        Self {
+            sha256: hex::encode(key.hash.0),
+            tenant: key.tenant.to_string(),
+            key_id: key.key_id.to_string(),
+            created_at: key.created_at.0,
+            revoked_at: key.revoked_at.map(|at| at.0),
+            settings: key.settings.clone(),
+            note: key.note.clone(),
+        }
+    }
+}
+
+impl KeyLine {
+    fn into_record(self) -> Option<KeyRecord> {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(&self.sha256, &mut hash).ok()?;
+        Some(KeyRecord {
+            hash: KeyHash(hash),
+            tenant: self.tenant.into(),
+            key_id: self.key_id.into(),
+            created_at: Wall(self.created_at),
+            revoked_at: self.revoked_at.map(Wall),
+            settings: self.settings,
             note: self.note,
         })
     }

@@ -224,6 +224,8 @@ fn die_if_holding(writes: &[Write], [bind, ready, settle]: [Point; 3]) {
             | Write::Ready(_)
             | Write::Forget(_)
             | Write::Credit(_)
+            | Write::Key(_)
+            | Write::Notified(_)
             | Write::Prune(_) => {}
         }
     }
@@ -260,6 +262,8 @@ pub(super) fn report_conflict(write: &Write, why: &str) {
         Write::Settle(_) => "settle",
         Write::Forget(_) => "forget",
         Write::Credit(_) => "credit",
+        Write::Key(_) => "key",
+        Write::Notified(_) => "notified",
         Write::Prune(_) => "prune",
     };
     let solve = solve_of(write).map(|solve| solve.0);
@@ -284,7 +288,7 @@ pub(super) fn solve_of(write: &Write) -> Option<SolveId> {
         Write::Verdict(solve) => Some(solve.solve),
         Write::Settle(settle) => Some(settle.solve),
         Write::Ready(solve) | Write::Offer(solve, _) | Write::Forget(solve) => Some(*solve),
-        Write::Credit(_) | Write::Prune(_) => None,
+        Write::Credit(_) | Write::Key(_) | Write::Notified(_) | Write::Prune(_) => None,
     }
 }
 

@@ -259,7 +259,7 @@ fn shadow_mode_lets_everything_pass_and_names_the_first_limit() {
         prod(policy).limits.daily_limit = Some(1);
     });
     let shadow = |decision| match decision {
-        Decision::Admit(admitted) => admitted.shadow,
+        Decision::Admit(admitted) => admitted.shadow.map(|rejection| rejection.reason),
         Decision::Reject { rejection, .. } => panic!("refused: {rejection:?}"),
     };
 

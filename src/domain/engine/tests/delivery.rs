@@ -18,6 +18,8 @@ fn trail(engine: &mut Engine) -> Vec<String> {
             },
             Write::Forget(_) => "forget".to_owned(),
             Write::Credit(_) => "credit".to_owned(),
+            Write::Key(_) => "key".to_owned(),
+            Write::Notified(_) => "notified".to_owned(),
             Write::Prune(_) => "prune".to_owned(),
         })
         .collect()

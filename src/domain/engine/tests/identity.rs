@@ -54,12 +54,33 @@ fn a_key_bound_to_networks_serves_from_nowhere_else() {
 }
 
 #[test]
-fn a_revocation_in_the_record_outlives_the_config() {
-    let restored = Restored { revoked: vec![PROD], ..Restored::default() };
-    let engine = started(&changed(|_| ()), restored, START);
+fn a_revocation_outlives_the_key_in_the_config() {
+    let policy = changed(|policy| {
+        policy.revoked.insert(PROD);
+    });
+    let engine = started(&policy, Restored::default(), START);
 
     assert_eq!(reason(&engine, Some(PROD), None), Some(Reason::RevokedKey));
     assert_eq!(reason(&engine, Some(BATCH), None), None);
+}
+
+#[test]
+fn a_rerolled_key_is_the_same_key_until_its_first_secret_is_taken_back() {
+    let new = KeyHash([44; 32]);
+    let both = changed(|policy| prod(policy).rerolls.push(new));
+    let mut engine = started(&both, Restored::default(), START);
+    let identity = who(&engine, PROD);
+    assert_eq!(who(&engine, new), identity);
+
+    let late = changed(|policy| {
+        prod(policy).rerolls.push(new);
+        policy.revoked.insert(PROD);
+    });
+    engine.reconfigure(&late, START);
+
+    assert_eq!(reason(&engine, Some(PROD), None), Some(Reason::RevokedKey));
+    assert_eq!(who(&engine, new), identity);
+    admit(&mut engine, new, START);
 }
 
 #[test]

@@ -61,6 +61,7 @@ fn prepaid(opening: &str) -> Prepaid {
 fn key_policy(hash: KeyHash) -> KeyPolicy {
     KeyPolicy {
         hash,
+        rerolls: Vec::new(),
         limits: Limits::default(),
         priority: Priority::Normal,
         allow_from: Vec::new(),
@@ -123,6 +124,7 @@ fn policy() -> Policy {
         poll_spacing: secs(1),
         forget_after: FORGET,
         error_classes: BTreeMap::new(),
+        revoked: std::collections::BTreeSet::new(),
     }
 }
 

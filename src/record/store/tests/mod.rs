@@ -18,8 +18,8 @@ use super::*;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, SolveId, TaskId};
 use crate::domain::journal::{
-    ChargedTotal, CreditKind, CreditRecord, SettleRecord, SolveRecord, TaskRecord, TaskState,
-    WalletTotal,
+    ChargedTotal, CreditKind, CreditRecord, KeyRecord, NotifiedRecord, SettleRecord, SolveRecord,
+    TaskRecord, TaskState, WalletTotal,
 };
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
@@ -71,7 +71,8 @@ fn what_was_written_is_given_back_after_a_restart() {
         charged: vec![charged_total(1, PRICE)],
         credit_causes: ["credit:1", "fix:1", "open:acme"].map(str::to_owned).to_vec(),
         sli: vec![one_good_minute()],
-        revoked: Vec::new(),
+        keys: Vec::new(),
+        notified: Vec::new(),
         next_solve: 4,
     };
     assert_eq!(restored, expected);
@@ -79,18 +80,94 @@ fn what_was_written_is_given_back_after_a_restart() {
 }
 
 #[test]
-fn revoked_keys_are_given_back() {
+fn keys_are_given_back_as_they_were_last_changed() {
     let home = home();
     let (store, _) = open(&home);
-    store.on_writer(|conn| {
-        let sql = "INSERT INTO keys VALUES (?1, 'acme', 'old', 0, ?2)";
-        conn.execute(sql, rusqlite::params![[1_u8; 32], 5]).unwrap();
-        conn.execute(sql, rusqlite::params![[2_u8; 32], None::<i64>]).unwrap();
-    });
-    wait(store.durable(bind(1)));
+    store.send(key(1, None));
+    store.send(key(2, None));
+    store.send(key(1, Some(7)));
     drop(store);
 
-    assert_eq!(open(&home).1.revoked, [KeyHash([1; 32])]);
+    let keys = open(&home).1.keys;
+
+    let expected = [key(1, Some(7)), key(2, None)];
+    assert_eq!(keys.into_iter().map(Write::Key).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_latest_notification_is_given_back() {
+    let home = home();
+    let (store, _) = open(&home);
+    for at in [Wall(5), Wall(9), Wall(7)] {
+        store.send(Write::Notified(NotifiedRecord { about: "a".to_owned(), at }));
+    }
+    drop(store);
+
+    let expected = [NotifiedRecord { about: "a".to_owned(), at: Wall(9) }];
+    assert_eq!(open(&home).1.notified, expected);
+}
+
+/// What version 1 had instead of today's tables.
+const DOWN_TO_1: &str = "
+    DROP TABLE keys; DROP TABLE thread_time; DROP TABLE notified;
+    CREATE TABLE keys (
+        hash BLOB PRIMARY KEY CHECK (length(hash) = 32),
+        tenant TEXT NOT NULL,
+        key_id TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        revoked_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA user_version = 1;";
+
+#[test]
+fn a_record_of_version_1_is_brought_up_to_date() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.send(bind(1));
+    wait(store.durable(settle(1, Some(PRICE))));
+    let before = thread_time(&store);
+    store.on_writer(|conn| {
+        conn.execute_batch(DOWN_TO_1).unwrap();
+        let sql = "INSERT INTO keys VALUES (?1, 'acme', 'old', 3, 5)";
+        conn.execute(sql, rusqlite::params![[1_u8; 32]]).unwrap();
+    });
+    wait(store.durable(bind(2)));
+    drop(store);
+
+    let (store, restored) = open(&home);
+
+    let key = &restored.keys[0];
+    assert_eq!((key.hash, key.revoked_at, &key.settings), (KeyHash([1; 32]), Some(Wall(5)), &None));
+    assert_eq!(restored.tasks.len(), 2);
+    assert!(!before.is_empty());
+    assert_eq!(thread_time(&store), before);
+    drop(store);
+    assert_eq!(open(&home).1, restored);
+    audit(&home);
+}
+
+fn thread_time(store: &Store) -> Vec<(String, String, String, i64)> {
+    let (send, receive) = std::sync::mpsc::channel();
+    store.on_writer(move |conn| {
+        let mut rows = conn.prepare("SELECT account, tenant, day, ms FROM thread_time").unwrap();
+        let rows =
+            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)));
+        send.send(rows.unwrap().map(Result::unwrap).collect()).unwrap();
+    });
+    wait(store.durable(Write::Ready(SolveId(999))));
+    receive.recv().unwrap()
+}
+
+fn key(number: u8, revoked_at: Option<i64>) -> Write {
+    Write::Key(KeyRecord {
+        hash: KeyHash([number; 32]),
+        tenant: "acme".into(),
+        key_id: "prod".into(),
+        created_at: NOON,
+        revoked_at: revoked_at.map(Wall),
+        settings: Some("{}".to_owned()),
+        note: "made by a test".to_owned(),
+    })
 }
 
 #[test]

@@ -88,6 +88,10 @@ fn write() -> impl Strategy<Value = Write> {
         1 => (0_u8..4, any::<bool>(), 1_i64..1_000).prop_map(|(cause, own, micros)| {
             credit(&format!("credit:{cause}"), CreditKind::Credit, own.then_some("prod"), micros)
         }),
+        1 => (0_u8..3, prop::option::of(0_i64..9)).prop_map(|(number, at)| key(number, at)),
+        1 => (0_i64..9).prop_map(|at| {
+            Write::Notified(NotifiedRecord { about: "a".to_owned(), at: Wall(at) })
+        }),
         1 => (0_i64..10).prop_map(|solve| Write::Prune(Wall(NOON.0 + solve))),
     ]
 }
@@ -153,6 +157,8 @@ struct Model {
     log: BTreeMap<u64, Logged>,
     charges: BTreeMap<TaskId, (Name, Date, Money)>,
     credits: BTreeMap<String, CreditRecord>,
+    keys: BTreeMap<KeyHash, KeyRecord>,
+    notified: BTreeMap<String, Wall>,
     seen: BTreeSet<u64>,
     pruned: BTreeSet<u64>,
     conflicts: u64,
@@ -179,6 +185,16 @@ impl Model {
             }
             Write::Credit(credit) => {
                 self.credits.entry(credit.cause.clone()).or_insert_with(|| credit.clone());
+                return Committed::Done;
+            }
+            Write::Key(key) => {
+                let revoked_at = key.revoked_at;
+                self.keys.entry(key.hash).or_insert_with(|| key.clone()).revoked_at = revoked_at;
+                return Committed::Done;
+            }
+            Write::Notified(notified) => {
+                let latest = self.notified.entry(notified.about.clone()).or_insert(notified.at);
+                *latest = notified.at.max(*latest);
                 return Committed::Done;
             }
             Write::Prune(before) => {
@@ -306,7 +322,12 @@ impl Model {
             charged: charged.into_values().collect(),
             credit_causes: self.credits.values().map(|credit| credit.cause.clone()).collect(),
             sli: Vec::new(),
-            revoked: Vec::new(),
+            keys: self.keys.values().cloned().collect(),
+            notified: self
+                .notified
+                .iter()
+                .map(|(about, at)| NotifiedRecord { about: about.clone(), at: *at })
+                .collect(),
             next_solve: self.seen.last().map_or(0, |solve| solve + 1),
         }
     }

@@ -99,8 +99,8 @@ fn what_is_no_record_of_ours_is_refused_and_left_alone() {
         (Box::new(foreign("CREATE TABLE mails (id)")), "is a database of another program"),
         (Box::new(foreign("PRAGMA user_version = 1")), "is a database of another program"),
         (
-            Box::new(foreign("PRAGMA application_id = 0x536F6C76; PRAGMA user_version = 2")),
-            "was written by a newer solvegate (its schema is 2, this one knows 1)",
+            Box::new(foreign("PRAGMA application_id = 0x536F6C76; PRAGMA user_version = 3")),
+            "was written by a newer solvegate (its schema is 3, this one knows 2)",
         ),
     ];
     for (make, text) in cases {

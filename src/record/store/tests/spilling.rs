@@ -134,6 +134,9 @@ fn every_kind_of_write_survives_the_spill_file() {
         Write::Forget(SolveId(9)),
         credit("a", CreditKind::Opening, None, 1),
         credit("b", CreditKind::Adjustment, Some("prod"), -1),
+        key(1, Some(5)),
+        key(2, None),
+        Write::Notified(NotifiedRecord { about: "hook low_balance acme".to_owned(), at: NOON }),
         Write::Prune(NOON),
     ];
 

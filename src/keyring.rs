@@ -1,0 +1,502 @@
+//! Keys that are made, rerolled and taken back while the sidecar runs, laid over those of the config.
+//!
+//! A key is a tenant and an id with settings, and has one or more secrets, of which only hashes are kept.
+//! Settings of a key of the config stay in the config; a reroll gives it a further secret. What the record
+//! holds is one [`KeyRecord`] per secret; [`Keyring::overlay`] makes the policy in force of config and
+//! records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use rand::RngExt;
+use tokio::sync::oneshot;
+
+use crate::config;
+use crate::domain::ids::{KeyHash, Name};
+use crate::domain::journal::KeyRecord;
+use crate::domain::policy::{KeyPolicy, Policy, TenantPolicy};
+use crate::domain::time::Wall;
+use crate::wire::secret::Secret;
+
+/// The official SDK insists on this length.
+const KEY_LENGTH: usize = 32;
+const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// The longest overlap of a reroll.
+pub const OVERLAP_MAX: Duration = Duration::from_hours(30 * 24);
+
+/// Why a key was not made or changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum KeyError {
+    #[error("there is no tenant `{0}`")]
+    NoTenant(String),
+    #[error("tenant `{tenant}` has no key `{key_id}`")]
+    NoKey { tenant: Name, key_id: String },
+    #[error("tenant `{tenant}` has, or had, a key `{key_id}`; give the new one another id")]
+    Exists { tenant: Name, key_id: Name },
+    #[error("key `{key_id}` of tenant `{tenant}` was revoked; make a new one")]
+    Revoked { tenant: Name, key_id: Name },
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the record cannot be written at present; nothing was changed")]
+    Unrecorded,
+    #[error("without tenants every key is passed through; add tenants to the config first")]
+    PassThrough,
+}
+
+/// A key as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyView {
+    /// Its id, unique within the tenant.
+    pub key_id: Name,
+    /// What holds for it.
+    pub policy: KeyPolicy,
+    /// When it was made; `None`: it stands in the config.
+    pub created_at: Option<Wall>,
+    /// Its secrets, the oldest first.
+    pub secrets: Vec<SecretView>,
+    /// Who last did what and why; empty for an untouched key of the config.
+    pub note: String,
+}
+
+/// One secret of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretView {
+    /// All that is known of it.
+    pub hash: KeyHash,
+    /// Refused from then on; `None`: not.
+    pub revoked_at: Option<Wall>,
+}
+
+/// What an operator asks of the running sidecar; answered when it is done and on record.
+#[derive(Debug)]
+pub enum Command {
+    /// Reads the config again; the answer is why it was refused, if it was.
+    Reload(oneshot::Sender<Result<(), String>>),
+    /// Makes a key.
+    Create {
+        /// Whose.
+        tenant: String,
+        /// Its id, unique within the tenant.
+        key_id: String,
+        /// JSON in the words of the config's key section.
+        settings: String,
+        /// Who did it and why.
+        note: String,
+        /// The secret.
+        done: oneshot::Sender<Result<Secret, KeyError>>,
+    },
+    /// Gives a key a new secret.
+    Reroll {
+        /// Whose.
+        tenant: String,
+        /// Which.
+        key_id: String,
+        /// How long the secrets it had stay good.
+        overlap: Duration,
+        /// Who did it and why.
+        note: String,
+        /// The new secret.
+        done: oneshot::Sender<Result<Secret, KeyError>>,
+    },
+    /// Takes a key back.
+    Revoke {
+        /// Whose.
+        tenant: String,
+        /// Which.
+        key_id: String,
+        /// Who did it and why.
+        note: String,
+        /// Done.
+        done: oneshot::Sender<Result<(), KeyError>>,
+    },
+    /// Lists a tenant's keys, revoked ones included.
+    List {
+        /// Whose.
+        tenant: String,
+        /// The keys, by id.
+        done: oneshot::Sender<Result<Vec<KeyView>, KeyError>>,
+    },
+}
+
+/// A new secret, shown once, and what is to be written down before it is.
+#[derive(Debug)]
+pub struct Made {
+    /// The secret.
+    pub secret: Secret,
+    /// What is to be written down.
+    pub records: Vec<KeyRecord>,
+}
+
+/// Everything that is known of keys beside the config.
+#[derive(Debug, Default)]
+pub struct Keyring {
+    records: BTreeMap<KeyHash, KeyRecord>,
+}
+
+impl Keyring {
+    /// The keyring that the record gave back.
+    pub fn new(records: Vec<KeyRecord>) -> Self {
+        Self { records: records.into_iter().map(|record| (record.hash, record)).collect() }
+    }
+
+    /// Takes in what was written down.
+    pub fn take(&mut self, records: Vec<KeyRecord>) {
+        self.records.extend(records.into_iter().map(|record| (record.hash, record)));
+    }
+
+    /// The policy of the config with these keys in it, as of `now`. A key whose settings the config of
+    /// today refuses, or whose tenant is gone, is left out with a sentence that says so.
+    pub fn overlay(&self, base: &Policy, now: Wall) -> (Policy, Vec<String>) {
+        let mut policy = base.clone();
+        let mut left_out = Vec::new();
+        let taken: BTreeSet<_> = hashes_of(base).collect();
+        for record in self.by_age() {
+            if record.is_revoked(now) {
+                policy.revoked.insert(record.hash);
+            }
+            if taken.contains(&record.hash) {
+                continue;
+            }
+            if let Err(why) = place(&mut policy, base, record) {
+                left_out.push(format!("key {}/{}: {why}", record.tenant, record.key_id));
+            }
+        }
+        (policy, left_out)
+    }
+
+    /// The secrets that are refused as of `now`.
+    pub fn ended(&self, now: Wall) -> impl Iterator<Item = KeyHash> {
+        self.records.values().filter(move |record| record.is_revoked(now)).map(|record| record.hash)
+    }
+
+    /// Makes a key. `settings` is JSON in the words of the config's key section.
+    pub fn create(
+        &self,
+        base: &Policy,
+        (tenant, key_id): (&str, &str),
+        settings: &str,
+        (note, now): (&str, Wall),
+    ) -> Result<Made, KeyError> {
+        let (tenant, policy) = tenant_of(base, tenant)?;
+        let key_id = config::name(key_id).map_err(|why| KeyError::Invalid(format!("id {why}")))?;
+        let known = |record: &KeyRecord| *record.tenant == *tenant && record.key_id == key_id;
+        if policy.keys.contains_key(&key_id) || self.records.values().any(known) {
+            return Err(KeyError::Exists { tenant, key_id });
+        }
+        let secret = new_secret();
+        config::key_settings(settings, secret.sha256(), policy, &base.time_zone)
+            .map_err(|faults| KeyError::Invalid(faults.to_string()))?;
+        let record = KeyRecord {
+            hash: secret.sha256(),
+            tenant,
+            key_id,
+            created_at: now,
+            revoked_at: None,
+            settings: Some(settings.to_owned()),
+            note: note.to_owned(),
+        };
+        Ok(Made { secret, records: vec![record] })
+    }
+
+    /// Gives a key a new secret; those it had end after `overlap`.
+    pub fn reroll(
+        &self,
+        base: &Policy,
+        (tenant, key_id): (&str, &str),
+        overlap: Duration,
+        (note, now): (&str, Wall),
+    ) -> Result<Made, KeyError> {
+        if overlap > OVERLAP_MAX {
+            return Err(KeyError::Invalid("overlap must be at most 30d".to_owned()));
+        }
+        let mut records = self.live(base, (tenant, key_id), now)?;
+        let secret = new_secret();
+        let last = records.last().cloned();
+        let Some(last) = last else { unreachable!("a live key has a secret") };
+        for record in &mut records {
+            let end = now + overlap;
+            record.revoked_at = Some(record.revoked_at.map_or(end, |at| at.min(end)));
+            note.clone_into(&mut record.note);
+        }
+        records.push(KeyRecord {
+            hash: secret.sha256(),
+            created_at: now,
+            revoked_at: None,
+            note: note.to_owned(),
+            ..last
+        });
+        Ok(Made { secret, records })
+    }
+
+    /// Takes a key back: every secret of it ends now.
+    pub fn revoke(
+        &self,
+        base: &Policy,
+        (tenant, key_id): (&str, &str),
+        (note, now): (&str, Wall),
+    ) -> Result<Vec<KeyRecord>, KeyError> {
+        let mut records = self.live(base, (tenant, key_id), now)?;
+        for record in &mut records {
+            record.revoked_at = Some(now);
+            note.clone_into(&mut record.note);
+        }
+        Ok(records)
+    }
+
+    /// A tenant's keys, by id; revoked ones included.
+    pub fn list(&self, base: &Policy, tenant: &str) -> Result<Vec<KeyView>, KeyError> {
+        let (tenant, policy) = tenant_of(base, tenant)?;
+        let mut views: BTreeMap<Name, KeyView> = BTreeMap::new();
+        for (key_id, key) in &policy.keys {
+            let record = self.records.get(&key.hash);
+            let view = KeyView {
+                key_id: key_id.clone(),
+                policy: key.clone(),
+                created_at: None,
+                secrets: vec![SecretView {
+                    hash: key.hash,
+                    revoked_at: record.and_then(|record| record.revoked_at),
+                }],
+                note: record.map(|record| record.note.clone()).unwrap_or_default(),
+            };
+            views.insert(key_id.clone(), view);
+        }
+        for record in self.by_age().filter(|record| record.tenant == tenant) {
+            let secret = SecretView { hash: record.hash, revoked_at: record.revoked_at };
+            if let Some(view) = views.get_mut(&record.key_id) {
+                if view.secrets.iter().all(|other| other.hash != secret.hash) {
+                    view.secrets.push(secret);
+                }
+                record.note.clone_into(&mut view.note);
+                continue;
+            }
+            let settings = record.settings.as_deref().unwrap_or("{}");
+            let Ok(key) = config::key_settings(settings, record.hash, policy, &base.time_zone)
+            else {
+                continue;
+            };
+            let view = KeyView {
+                key_id: record.key_id.clone(),
+                policy: key,
+                created_at: Some(record.created_at),
+                secrets: vec![secret],
+                note: record.note.clone(),
+            };
+            views.insert(record.key_id.clone(), view);
+        }
+        Ok(views.into_values().collect())
+    }
+
+    /// The secrets of a key that are good at `now`, the oldest first; at least one.
+    fn live(
+        &self,
+        base: &Policy,
+        (tenant, key_id): (&str, &str),
+        now: Wall,
+    ) -> Result<Vec<KeyRecord>, KeyError> {
+        let (tenant, policy) = tenant_of(base, tenant)?;
+        let mut records: Vec<_> = self
+            .by_age()
+            .filter(|record| record.tenant == tenant && *record.key_id == *key_id)
+            .cloned()
+            .collect();
+        let configured = policy.keys.get_key_value(key_id);
+        if let Some((key_id, key)) = configured
+            && records.iter().all(|record| record.hash != key.hash)
+        {
+            let record = KeyRecord {
+                hash: key.hash,
+                tenant: tenant.clone(),
+                key_id: key_id.clone(),
+                created_at: now,
+                revoked_at: None,
+                settings: None,
+                note: String::new(),
+            };
+            records.insert(0, record);
+        }
+        let Some(key_id) = records.first().map(|record| record.key_id.clone()) else {
+            return Err(KeyError::NoKey { tenant, key_id: key_id.to_owned() });
+        };
+        records.retain(|record| !record.is_revoked(now));
+        if records.is_empty() {
+            return Err(KeyError::Revoked { tenant, key_id });
+        }
+        Ok(records)
+    }
+
+    fn by_age(&self) -> impl Iterator<Item = &KeyRecord> {
+        let mut records: Vec<_> = self.records.values().collect();
+        records.sort_by_key(|record| (record.created_at, record.hash));
+        records.into_iter()
+    }
+}
+
+/// Puts one secret into the policy: a further one of a key that stands there, or a key of its own.
+fn place(policy: &mut Policy, base: &Policy, record: &KeyRecord) -> Result<(), String> {
+    let zone: &TimeZone = &base.time_zone;
+    let Some(tenant) = policy.tenants.get_mut(&record.tenant) else {
+        return Err("its tenant is not in the config".to_owned());
+    };
+    if let Some(key) = tenant.keys.get_mut(&record.key_id) {
+        key.rerolls.push(record.hash);
+        return Ok(());
+    }
+    let Some(settings) = &record.settings else {
+        return Err("it is not in the config any more".to_owned());
+    };
+    let key = config::key_settings(settings, record.hash, tenant, zone)
+        .map_err(|faults| faults.to_string())?;
+    tenant.keys.insert(record.key_id.clone(), key);
+    Ok(())
+}
+
+fn tenant_of<'p>(base: &'p Policy, tenant: &str) -> Result<(Name, &'p TenantPolicy), KeyError> {
+    if base.pass_through {
+        return Err(KeyError::PassThrough);
+    }
+    base.tenants
+        .get_key_value(tenant)
+        .map(|(name, policy)| (name.clone(), policy))
+        .ok_or_else(|| KeyError::NoTenant(tenant.to_owned()))
+}
+
+fn hashes_of(policy: &Policy) -> impl Iterator<Item = KeyHash> {
+    let keys = policy.tenants.values().flat_map(|tenant| tenant.keys.values());
+    let accounts = policy.accounts.values().filter_map(|account| account.key_hash);
+    keys.flat_map(KeyPolicy::hashes).chain(accounts)
+}
+
+/// 165 bits from the generator of the operating system's seed.
+fn new_secret() -> Secret {
+    let mut random = rand::rng();
+    let key: String = (0..KEY_LENGTH)
+        .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
+        .collect();
+    Secret::new(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const NOW: Wall = Wall(1_795_262_400_000);
+    const KEY: (&str, &str) = ("acme", "prod");
+
+    fn base() -> Policy {
+        let text = "accounts: { main: { key: 0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a } }\n\
+            tenants: { acme: { keys: { prod: { key: 0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b } } } }";
+        config::parse("a.yaml", text, Path::new("/"), &|_| None).unwrap().policy
+    }
+
+    fn hashes(policy: &Policy, key_id: &str) -> Vec<KeyHash> {
+        policy.tenants["acme"].keys[key_id].hashes().collect()
+    }
+
+    #[test]
+    fn a_made_key_has_its_settings_and_a_secret_of_32_characters() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let settings = r#"{"rate_per_minute": 5, "prepaid": {"opening_balance": 0.1}}"#;
+
+        let made = keyring.create(&base, ("acme", "batch"), settings, ("ann", NOW)).unwrap();
+
+        assert_eq!(made.secret.expose().len(), 32);
+        keyring.take(made.records);
+        let (policy, left_out) = keyring.overlay(&base, NOW);
+        assert!(left_out.is_empty());
+        let key = &policy.tenants["acme"].keys["batch"];
+        assert_eq!(key.hash, made.secret.sha256());
+        assert_eq!(key.limits.rate.unwrap().per_minute, 5);
+        let opening = key.limits.prepaid.unwrap().opening_balance;
+        assert_eq!(opening, crate::domain::money::Money::from_micros(100_000));
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused_with_a_reason() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let refused = |keyring: &Keyring, key, settings| {
+            keyring.create(&base, key, settings, ("", NOW)).unwrap_err().to_string()
+        };
+        assert!(refused(&keyring, ("nobody", "a"), "{}").contains("no tenant `nobody`"));
+        assert!(refused(&keyring, ("acme", "a b"), "{}").contains("id"));
+        assert!(refused(&keyring, KEY, "{}").contains("another id"));
+        for (settings, word) in [
+            (r#"{"rate": 5}"#, "rate_per_minute"),
+            (r#"{"rate_per_minute": 0}"#, "at least 1"),
+            (r#"{"key": "0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c"}"#, "key"),
+            (r#"["a"]"#, "mapping"),
+        ] {
+            let text = refused(&keyring, ("acme", "a"), settings);
+            assert!(text.contains(word), "{settings}: {text}");
+        }
+        let made = keyring.create(&base, ("acme", "a"), "{}", ("", NOW)).unwrap();
+        keyring.take(made.records);
+        assert!(refused(&keyring, ("acme", "a"), "{}").contains("another id"));
+    }
+
+    #[test]
+    fn a_reroll_keeps_the_old_secret_for_the_overlap() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let overlap = Duration::from_mins(1);
+        let made = keyring.reroll(&base, KEY, overlap, ("bob", NOW)).unwrap();
+        keyring.take(made.records);
+
+        let (during, _) = keyring.overlay(&base, NOW);
+        let (after, _) = keyring.overlay(&base, NOW + overlap);
+
+        let both = [base.tenants["acme"].keys["prod"].hash, made.secret.sha256()];
+        assert_eq!(hashes(&during, "prod"), both);
+        assert!(during.revoked.is_empty());
+        assert_eq!(after.revoked, BTreeSet::from([both[0]]));
+        assert_eq!(keyring.ended(NOW).count(), 0);
+        assert_eq!(keyring.ended(NOW + overlap).count(), 1);
+
+        let again = keyring.reroll(&base, KEY, overlap * 2, ("bob", NOW)).unwrap();
+        let ends: Vec<_> = again.records.iter().map(|record| record.revoked_at).collect();
+        assert_eq!(
+            ends,
+            [Some(NOW + overlap), Some(NOW + overlap * 2), None],
+            "ends never move out"
+        );
+    }
+
+    #[test]
+    fn a_revocation_ends_every_secret_of_that_key_and_no_other() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let other = keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap();
+        keyring.take(other.records);
+        let made = keyring.reroll(&base, KEY, OVERLAP_MAX, ("", NOW)).unwrap();
+        keyring.take(made.records);
+
+        keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
+
+        let (policy, _) = keyring.overlay(&base, NOW);
+        assert!(hashes(&policy, "prod").iter().all(|hash| policy.revoked.contains(hash)));
+        assert!(!policy.revoked.contains(&other.secret.sha256()));
+        let again = keyring.reroll(&base, KEY, Duration::ZERO, ("", NOW)).unwrap_err();
+        assert!(matches!(again, KeyError::Revoked { .. }));
+        let listed = keyring.list(&base, "acme").unwrap();
+        assert_eq!(listed.len(), 2);
+        assert_eq!(listed[1].note, "leaked");
+        assert!(listed[1].secrets.iter().all(|secret| secret.revoked_at == Some(NOW)));
+    }
+
+    #[test]
+    fn keys_of_a_tenant_that_left_the_config_are_left_out_and_come_back_with_it() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        keyring.take(keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap().records);
+        let mut without = base.clone();
+        without.tenants.clear();
+
+        let (policy, left_out) = keyring.overlay(&without, NOW);
+
+        assert!(policy.tenants.is_empty());
+        assert_eq!(left_out, ["key acme/batch: its tenant is not in the config"]);
+        assert!(keyring.overlay(&base, NOW).0.tenants["acme"].keys.contains_key("batch"));
+    }
+}
