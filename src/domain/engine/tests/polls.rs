@@ -119,6 +119,9 @@ fn the_oldest_answers_make_room_for_new_ones() {
     assert!(matches!(poll(&mut engine, PROD, "t1", later), PollDecision::Forward { .. }));
     assert!(matches!(poll(&mut engine, PROD, "t4", later), PollDecision::Memory { .. }));
     assert_eq!(engine.answer_bytes, 3 * large.len());
+    let solve = engine.solve_of("main", &task("t4")).unwrap();
+    engine.polled(solve, Asker::Watcher, solved(), later);
+    assert_eq!(engine.answer_bytes, 2 * large.len() + "OK|token".len());
 
     for id in ["t1", "t2", "t3", "t4"] {
         let solve = engine.solve_of("main", &task(id)).unwrap();

@@ -154,6 +154,21 @@ fn an_unconfirmed_answer_on_its_way_again_waits_for_that() {
 }
 
 #[test]
+fn an_unconfirmed_answer_that_is_lost_on_its_way_again_is_charged_after_another_grace_time() {
+    let mut engine = restarted(|_| (), record(TaskState::Offered, SOLVED), START + LATER);
+    ask(&mut engine, "t1", solved(), START + LATER);
+    let once = START + LATER + CONFIRM_AFTER;
+    engine.expire(usize::MAX, once);
+    engine.undelivered(SolveId(4), once);
+
+    engine.expire(usize::MAX, once + CONFIRM_AFTER.saturating_sub(secs(1)));
+    assert_eq!(settled(&mut engine), []);
+    engine.expire(usize::MAX, once + CONFIRM_AFTER);
+
+    assert_eq!(settled(&mut engine), [(Some(PRICE), true)]);
+}
+
+#[test]
 fn a_settled_task_is_fetched_again_for_ten_minutes_and_never_charged_again() {
     let mut engine = restarted(|_| (), record(TaskState::Settled, SOLVED), START + LATER);
     assert_eq!(held(&mut engine, START), Money::ZERO);
