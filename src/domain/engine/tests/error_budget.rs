@@ -65,3 +65,12 @@ fn an_answer_is_in_time_up_to_the_threshold() {
         assert_eq!(verdicts(&written)[0].latency_event, Some(event), "after {after} s");
     }
 }
+
+#[test]
+fn a_change_of_status_is_told_once() {
+    let mut engine = exhausted(|_| ());
+    engine.expire(usize::MAX, START + secs(120));
+    assert_eq!(engine.drain_status_changes().count(), 1);
+    engine.expire(usize::MAX, START + secs(121));
+    assert_eq!(engine.drain_status_changes().count(), 0);
+}
