@@ -251,6 +251,7 @@ mod tests {
     #[test]
     fn what_is_stale_refuses_nothing_and_is_still_shown() {
         let mut account = account(Threads::Auto);
+        assert_eq!(account.balance_seen(), None);
         account.observe(threads(0, 0, 0), START, TODAY);
         account.observe(AccountReport::Balance(Money::ZERO), START, TODAY);
         assert_eq!(account.trouble(START + STALE_AFTER), Some(AccountTrouble::Lapsed));

@@ -66,6 +66,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_open_it_and_one_success_closes_it() {
         let mut breaker = opened();
+        assert!(breaker.is_open());
         assert_eq!(breaker.wait(START), OPEN_FOR);
 
         breaker.succeeded();

@@ -147,6 +147,9 @@ mod tests {
     fn month_and_year_end_and_leap_day() {
         let mut utc = calendar("UTC", "2028-02-29T00:00:00Z");
         assert_eq!(utc.until_next_month(wall("2028-02-29T00:00:00Z")), Duration::from_hours(24));
+        let february = utc.period();
+        utc.roll(wall("2028-03-01T00:00:00Z"));
+        assert!(utc.period() > february);
         utc.roll(wall("2028-12-31T23:59:59Z"));
         let december = utc.period();
         utc.roll(wall("2029-01-01T00:00:00Z"));

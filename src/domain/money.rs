@@ -158,6 +158,7 @@ mod tests {
     #[test]
     fn decimals_survive_a_round_trip_to_the_micro_dollar() {
         for (text, micros, shown) in [
+            ("0", 0, "0.00"),
             ("10", 10_000_000, "10.00"),
             ("0.003", 3_000, "0.003"),
             ("0.0025", 2_500, "0.0025"),
@@ -169,6 +170,16 @@ mod tests {
             assert_eq!(money.micros(), micros, "{text}");
             assert_eq!(money.to_string(), shown);
         }
+    }
+
+    #[test]
+    fn it_adds_up_changes_sign_and_is_shown_in_dollars() {
+        let amounts = [2_000_000, 500_000].map(Money::from_micros);
+        let sum: Money = amounts.into_iter().sum();
+        assert_eq!(sum, Money::from_micros(2_500_000));
+        assert_eq!(-sum, Money::from_micros(-2_500_000));
+        assert_eq!(format!("{:?}", -sum), "$-2.50");
+        assert_eq!(sum.as_usd().to_string(), "2.5");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::domain::time::Now;
 
 /// Terminal answers kept in memory, all together. The oldest go first; their owners are answered by
 /// the provider again.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// The watcher steps in when the owner has not asked for this long; real clients ask at least every
 /// 20 s.
 pub(super) const WATCH_IDLE: Duration = Duration::from_secs(30);

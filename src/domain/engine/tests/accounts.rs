@@ -34,6 +34,13 @@ fn a_tenant_without_a_limit_sees_a_thousand_threads() {
 }
 
 #[test]
+fn a_tenant_without_a_limit_always_sees_a_free_thread() {
+    let mut engine = engine(|_| ());
+    assert_eq!(admissions(&mut engine, PROD, 1_000, START), 1_000);
+    assert_eq!(threads(&mut engine, START), (1_001, 1_000));
+}
+
+#[test]
 fn a_limit_of_zero_is_shown_as_one_thread() {
     let mut engine = engine(|policy| acme(policy).limits.in_flight_max = Some(0));
     assert_eq!(threads(&mut engine, START), (1, 0));
@@ -77,6 +84,18 @@ fn a_refusal_by_the_provider_decides_the_verdict_too() {
 }
 
 #[test]
+fn where_the_account_has_lapsed_even_a_full_tenant_sees_a_free_thread() {
+    let mut engine = engine(|policy| acme(policy).limits.in_flight_max = Some(3));
+    let identity = who(&engine, PROD);
+    assert_eq!(admissions(&mut engine, PROD, 3, START), 3);
+
+    engine.observe_account("main", AccountReport::Balance(Money::ZERO), START);
+    engine.refused_upstream(identity, START);
+
+    assert_eq!(threads(&mut engine, START), (3, 2));
+}
+
+#[test]
 fn a_client_that_asks_threadsinfo_is_remembered_for_a_day() {
     let mut engine = engine(|policy| acme(policy).limits.in_flight_max = Some(0));
     let asks = |engine: &mut Engine, now| match decide(engine, PROD, now) {
@@ -103,6 +122,22 @@ fn getbalance_shows_the_least_that_may_still_be_spent() {
 
     let identity = who(&engine, BATCH);
     assert_eq!(engine.balance_info(identity, START), usd("1.997"));
+}
+
+#[test]
+fn getbalance_takes_what_was_charged_off_the_caps() {
+    for daily in [true, false] {
+        let mut engine = engine(|policy| {
+            let limits = &mut acme(policy).limits;
+            let cap =
+                if daily { &mut limits.daily_spend_cap } else { &mut limits.monthly_spend_cap };
+            *cap = Some(usd("1"));
+        });
+        let solve = open(&mut engine, "t1", START);
+        ask(&mut engine, "t1", solved(), START);
+        engine.delivered(solve, START);
+        assert_eq!(shown_balance(&mut engine, START), usd("0.997"));
+    }
 }
 
 #[test]

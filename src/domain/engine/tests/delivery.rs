@@ -148,8 +148,13 @@ fn an_answer_that_nobody_fetched_costs_nothing() {
     open(&mut engine, "t1", START);
     assert_eq!(watch(&mut engine, &solved(), START + secs(30)), 1);
     assert_eq!(trail(&mut engine), ["bind", "solved"]);
+    engine.expire(usize::MAX, START + secs(60));
+    assert_eq!(held(&mut engine, START), PRICE, "its owner may still come");
+    assert_eq!(engine.drain_unfetched().count(), 0);
 
     engine.expire(usize::MAX, START + FORGET);
+
+    assert_eq!(engine.drain_unfetched().collect::<Vec<_>>(), [CaptchaType::RecaptchaV2]);
 
     assert_eq!(trail(&mut engine), ["forget", "void"]);
     assert_eq!(held(&mut engine, START), Money::ZERO);

@@ -120,9 +120,13 @@ fn in_pass_through_a_solve_that_its_client_left_is_no_sli_event() {
 
     let written = writes(&mut engine);
     let ended: Vec<_> =
-        verdicts(&written).iter().map(|record| (record.outcome, record.success_event)).collect();
-    assert!(ended.contains(&(Outcome::ClientError, None)));
-    assert!(ended.iter().any(|(outcome, event)| *outcome == Outcome::Timeout && event.is_some()));
+        verdicts(&written).iter().map(|record| (record.task_id.clone(), record.outcome)).collect();
+    assert!(ended.contains(&(Some(task("left")), Outcome::ClientError)));
+    assert!(ended.contains(&(Some(task("asked")), Outcome::Timeout)));
+    assert_eq!(Outcome::ClientError.sli_event(), None);
+    assert!(
+        verdicts(&written).iter().all(|record| record.success_event == record.outcome.sli_event())
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod accounts;
 mod admission;
 mod barrier;
 mod delivery;
+mod error_budget;
 mod identity;
 mod polls;
 mod prepaid;

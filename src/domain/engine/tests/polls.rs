@@ -119,6 +119,9 @@ fn the_oldest_answers_make_room_for_new_ones() {
     assert!(matches!(poll(&mut engine, PROD, "t1", later), PollDecision::Forward { .. }));
     assert!(matches!(poll(&mut engine, PROD, "t4", later), PollDecision::Memory { .. }));
     assert_eq!(engine.answer_bytes, 3 * large.len());
+    let solve = engine.solve_of("main", &task("t4")).unwrap();
+    engine.polled(solve, Asker::Watcher, solved(), later);
+    assert_eq!(engine.answer_bytes, 2 * large.len() + "OK|token".len());
 
     for id in ["t1", "t2", "t3", "t4"] {
         let solve = engine.solve_of("main", &task(id)).unwrap();
@@ -201,4 +204,14 @@ fn an_answer_for_a_forgotten_solve_reaches_nobody() {
     assert_eq!(engine.polled(SolveId(7), Asker::Client, solved(), START), AnswerTo::NotReady);
     assert_eq!(engine.polled(SolveId(7), Asker::Client, PollResult::Pending, START), PASSED);
     assert_eq!(writes(&mut engine), []);
+}
+
+#[test]
+fn an_answer_may_fill_the_whole_memory() {
+    let mut engine = engine(|_| ());
+    let solve = open(&mut engine, "t1", START);
+    assert_eq!(engine.captcha_type_of(solve), Some(CaptchaType::RecaptchaV2));
+    let largest = "x".repeat(crate::domain::engine::poll::ANSWER_BYTES_MAX);
+    ask(&mut engine, "t1", PollResult::Solved(answer(&largest)), START);
+    assert!(matches!(poll(&mut engine, PROD, "t1", START + secs(1)), PollDecision::Memory { .. }));
 }

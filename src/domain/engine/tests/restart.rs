@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::engine::wake::CONFIRM_AFTER;
-use crate::domain::journal::{TaskRecord, TaskState};
+use crate::domain::journal::{ChargedTotal, TaskRecord, TaskState};
 
 fn record(state: TaskState, verdict: Option<Outcome>) -> TaskRecord {
     TaskRecord {
@@ -154,6 +154,21 @@ fn an_unconfirmed_answer_on_its_way_again_waits_for_that() {
 }
 
 #[test]
+fn an_unconfirmed_answer_that_is_lost_on_its_way_again_is_charged_after_another_grace_time() {
+    let mut engine = restarted(|_| (), record(TaskState::Offered, SOLVED), START + LATER);
+    ask(&mut engine, "t1", solved(), START + LATER);
+    let once = START + LATER + CONFIRM_AFTER;
+    engine.expire(usize::MAX, once);
+    engine.undelivered(SolveId(4), once);
+
+    engine.expire(usize::MAX, once + CONFIRM_AFTER.saturating_sub(secs(1)));
+    assert_eq!(settled(&mut engine), []);
+    engine.expire(usize::MAX, once + CONFIRM_AFTER);
+
+    assert_eq!(settled(&mut engine), [(Some(PRICE), true)]);
+}
+
+#[test]
 fn a_settled_task_is_fetched_again_for_ten_minutes_and_never_charged_again() {
     let mut engine = restarted(|_| (), record(TaskState::Settled, SOLVED), START + LATER);
     assert_eq!(held(&mut engine, START), Money::ZERO);
@@ -188,5 +203,50 @@ fn a_clock_that_jumped_while_the_process_was_down_forgets_nothing_at_once() {
         engine.delivered(SolveId(4), now + secs(20));
 
         assert_eq!(charges(&mut engine), [Some(PRICE)]);
+    }
+}
+
+#[test]
+fn what_was_charged_before_is_restored_to_who_paid() {
+    let charged = ChargedTotal {
+        tenant: "beta".into(),
+        key_id: "only".into(),
+        day_solves: 2,
+        day_spent: usd("0.4"),
+        month_spent: usd("1"),
+        total_spent: usd("40"),
+    };
+    let restored = Restored { charged: vec![charged], ..Restored::default() };
+    let mut engine = started(&changed(|_| ()), restored, START);
+    let solves: Vec<_> =
+        engine.snapshot(START).tenants.iter().map(|view| view.day_solves).collect();
+    assert_eq!(solves, [0, 2]);
+}
+
+#[test]
+fn an_answer_found_after_a_restart_waits_for_its_owner() {
+    let mut engine = restarted(|_| (), record(TaskState::Open, None), START + LATER);
+    assert_eq!(watch(&mut engine, &solved(), START + LATER + secs(20)), 1);
+    engine.expire(usize::MAX, START + LATER + secs(20) + CONFIRM_AFTER * 2);
+    assert_eq!(held(&mut engine, START), PRICE);
+}
+
+#[test]
+fn what_is_overdue_at_a_start_is_kept_for_two_grace_times() {
+    let now = START + FORGET * 2;
+    let mut engine = restarted(|_| (), record(TaskState::Ready, SOLVED), now);
+    engine.expire(usize::MAX, now + CONFIRM_AFTER);
+    assert_eq!(settled(&mut engine), []);
+    engine.expire(usize::MAX, now + CONFIRM_AFTER * 2);
+    assert_eq!(settled(&mut engine), [(None, false)]);
+}
+
+#[test]
+fn a_failure_is_remembered_for_a_settled_task_and_not_for_one_with_an_answer() {
+    for (state, remembered) in [(TaskState::Settled, true), (TaskState::Ready, false)] {
+        let mut engine = restarted(|_| (), record(state, SOLVED), START + LATER);
+        ask(&mut engine, "t1", failed(), START + LATER);
+        let again = poll(&mut engine, PROD, "t1", START + LATER + secs(2));
+        assert_eq!(matches!(again, PollDecision::Memory { .. }), remembered, "{again:?}");
     }
 }

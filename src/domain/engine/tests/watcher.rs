@@ -191,6 +191,7 @@ fn a_solve_that_stays_pending_is_forgotten_although_it_is_watched() {
 
     assert_eq!(engine.snapshot(START).remembered, 0);
     assert_eq!(charges(&mut engine), [None]);
+    assert_eq!(engine.drain_unfetched().count(), 0, "there was no answer to fetch");
 }
 
 #[test]
