@@ -13,23 +13,44 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Tells two contents of the file apart.
-pub type Fingerprint = [u8; 32];
+type Fingerprint = [u8; 32];
 
 /// Asks for a reload; the answer is why it failed, if it did.
 pub type Request = oneshot::Sender<Result<(), String>>;
 
-/// Watches the file at `path` (`None`: there is none to watch), which was like `seen` when it was read
-/// first, and calls `reload` until `stop`.
-pub async fn run(
+/// The file, and what happens to it. Begun before the file is read for the first time, so that neither a
+/// change nor a SIGHUP of the first moments is missed.
+#[derive(Debug)]
+pub struct Watch {
     path: Option<PathBuf>,
-    mut seen: Option<Fingerprint>,
+    seen: Option<Fingerprint>,
+    hangups: Hangups,
+}
+
+impl Watch {
+    /// Begins to watch the file at `path`; `None`: there is none. SIGHUP ends the process no more.
+    pub async fn begin(path: Option<PathBuf>) -> Self {
+        let hangups = hangups();
+        let seen = fingerprint(path.as_ref()).await;
+        Self { path, seen, hangups }
+    }
+
+    /// The file.
+    pub fn path(&self) -> Option<&PathBuf> {
+        self.path.as_ref()
+    }
+}
+
+/// Calls `reload` for every change of the file, SIGHUP and request, until `stop`.
+pub async fn run(
+    watch: Watch,
     mut requests: mpsc::Receiver<Request>,
     reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     stop: CancellationToken,
 ) {
+    let Watch { path, mut seen, mut hangups } = watch;
     let reload = Arc::new(reload);
     let mut looks = tokio::time::interval(EVERY);
-    let mut hangups = hangups();
     loop {
         let request = tokio::select! {
             biased;
@@ -56,12 +77,13 @@ pub async fn run(
 }
 
 /// What the file at `path` holds at present; `None` when it cannot be read.
-pub async fn fingerprint(path: Option<&PathBuf>) -> Option<Fingerprint> {
+async fn fingerprint(path: Option<&PathBuf>) -> Option<Fingerprint> {
     let text = tokio::fs::read(path?).await.ok()?;
     Some(Sha256::digest(&text).into())
 }
 
 /// SIGHUP, where there is such a thing.
+#[derive(Debug)]
 struct Hangups(Option<tokio::signal::unix::Signal>);
 
 fn hangups() -> Hangups {

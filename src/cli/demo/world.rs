@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::traffic::{Captcha, GRID, IMAGE, RECAPTCHA_V2, RECAPTCHA_V3, TURNSTILE};
 use crate::app::{App, StartError};
+use crate::background::reload::Watch;
 use crate::config::{self, Faults};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::money::Money;
@@ -194,7 +195,7 @@ async fn start_sidecar(provider: &str, folder: &Path) -> Result<App, WorldError>
             .replace("{account_key}", DEFAULT_KEY)
             .replace("{your_key}", YOUR_KEY);
         let config = config::parse("demo", &text, folder, &|_| None)?;
-        match App::start(config, None).await {
+        match App::start(config, Watch::begin(None).await).await {
             Err(StartError::Listen { address, .. }) if address.port() == DATA_PORT => data_port = 0,
             Err(StartError::Listen { address, .. }) if address.port() == ADMIN_PORT => {
                 admin_port = 0;
