@@ -112,14 +112,14 @@ async fn reload(sidecar: &Sidecar, path: &Path, text: &str, way: Way, is_faulty:
         Way::Request => {
             let (status, text) = admin(sidecar, RELOAD).await;
             assert_eq!(status, if is_faulty { 422 } else { 200 }, "{text}");
-            assert!(!is_faulty || text.contains(&format!("solvegate.yaml:5: {FAULTY}")), "{text}");
+            assert!(!is_faulty || text.contains(&format!("solvegate.yaml:6: {FAULTY}")), "{text}");
         }
     }
     until("it says what became of the config", || sidecar.log().matches(said).count() > before)
         .await;
     let log = sidecar.log();
     let (_, why) = log.rsplit_once(said).unwrap();
-    assert!(!is_faulty || why.contains(&format!("solvegate.yaml:5: {FAULTY}")), "{why}");
+    assert!(!is_faulty || why.contains(&format!("solvegate.yaml:6: {FAULTY}")), "{why}");
     let (_, metrics) = admin(sidecar, &get("/metrics")).await;
     let expected = format!("solvegate_config_last_reload_successful {}\n", u8::from(!is_faulty));
     assert!(metrics.contains(&expected), "{way:?}, faulty: {is_faulty}");
