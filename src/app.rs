@@ -22,12 +22,14 @@ use crate::domain::engine::Engine;
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::keyring::Keyring;
-use crate::operator::{self, Operator};
+use crate::operator::{self, Operator, Watch};
 use crate::proxy::tls::{Certificate, TlsError};
 use crate::proxy::{self, Bounds, Limits, Proxy, Target};
 use crate::record::metrics::{Metrics, MetricsError};
 use crate::record::store::{Durability, OpenError, Store, StoreOptions, Unflushed};
 
+/// What the record is given to be written down in, however much of the grace is left.
+const CLOSE_AT_LEAST: Duration = Duration::from_secs(5);
 /// Sent to a process that reaches the limit on the size of its files; this number on Linux and the BSDs.
 const SIGXFSZ: i32 = 25;
 
@@ -72,13 +74,14 @@ pub struct App {
     chores: TaskTracker,
     stop_requests: CancellationToken,
     stop_chores: CancellationToken,
+    hurry: CancellationToken,
 }
 
 impl App {
-    /// Opens the record, restores the state and serves. `path` is the file that reloads read.
-    pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, StartError> {
+    /// Opens the record, restores the state and serves; `watch` is on the file that reloads read.
+    pub async fn start(config: Config, watch: Watch) -> Result<Self, StartError> {
         let bounds = Bounds { connections: connections_max(), ..Bounds::default() };
-        Self::start_with(config, path, Clock::start(), bounds).await
+        Self::start_watching(config, watch, Clock::start(), bounds).await
     }
 
     /// The same, with that clock and those bounds.
@@ -88,9 +91,17 @@ impl App {
         clock: Clock,
         bounds: Bounds,
     ) -> Result<Self, StartError> {
+        Self::start_watching(config, Watch::begin(path).await, clock, bounds).await
+    }
+
+    async fn start_watching(
+        config: Config,
+        watch: Watch,
+        clock: Clock,
+        bounds: Bounds,
+    ) -> Result<Self, StartError> {
         // reqwest takes the process's default; an error says that one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let seen = operator::fingerprint(path.as_ref()).await;
         outlive_file_limit();
         let listener = listen(config.listen).await?;
         let tls_listener = match &config.tls {
@@ -116,6 +127,7 @@ impl App {
             chores: TaskTracker::new(),
             stop_requests: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
+            hurry: CancellationToken::new(),
         };
         let token = config.admin.token.as_ref().map(crate::wire::secret::Secret::sha256);
         let keep = config.state.keep_solves;
@@ -141,8 +153,8 @@ impl App {
         let (commands, received) = mpsc::channel(16);
         let record = config.load().state.path.clone();
         let in_force = config.clone();
-        let operator = Operator { path, config, keyring, gate: gate.clone(), proxy, certificate };
-        app.chores.spawn(operator.run(seen, received, app.stop_chores.clone()));
+        let operator = Operator { config, keyring, gate: gate.clone(), proxy, certificate };
+        app.chores.spawn(operator.run(watch, received, app.stop_chores.clone()));
         let ready = app.ready.clone();
         let admin = Admin { gate, token, ready, config: in_force, record, commands };
         app.chores.spawn(admin::serve(
@@ -188,13 +200,25 @@ impl App {
         &self.gate
     }
 
+    /// Cancelled during a stop, it ends the grace: whoever asks twice does not want to wait.
+    pub fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
+    }
+
     /// Ends in order: not ready, no new connections, requests under way answered, everything written
     /// down. What is not done within `grace` is cut off, but never what is to be written.
     pub async fn stop(self, grace: Duration) -> Result<(), Unflushed> {
+        let begin = self.gate.now().mono;
         self.ready.store(false, Ordering::Release);
         self.stop_requests.cancel();
         self.requests.close();
-        if tokio::time::timeout(grace, self.requests.wait()).await.is_err() {
+        let answered = tokio::select! {
+            biased;
+            () = self.requests.wait() => true,
+            () = self.hurry.cancelled() => false,
+            () = tokio::time::sleep(grace) => false,
+        };
+        if !answered {
             tracing::warn!(
                 left = self.requests.len(),
                 "the grace is over; requests under way are cut off"
@@ -206,9 +230,9 @@ impl App {
         let _ = tokio::time::timeout(Duration::from_secs(2), self.chores.wait()).await;
         failpoint::pass(Point::DuringShutdown);
         let gate = self.gate;
-        match tokio::task::spawn_blocking(move || gate.close(grace.max(Duration::from_secs(5))))
-            .await
-        {
+        // The record gets what is left of the grace, and enough to be written when nothing is.
+        let left = grace.saturating_sub(gate.now().mono.since(begin)).max(CLOSE_AT_LEAST);
+        match tokio::task::spawn_blocking(move || gate.close(left)).await {
             Ok(closed) => closed,
             Err(_) => Err(Unflushed { left: 0, spill: None }),
         }

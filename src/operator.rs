@@ -30,13 +30,43 @@ const RECORD_WAIT: Duration = Duration::from_secs(5);
 const CHANGES_SHOWN: usize = 20;
 
 /// Tells two contents of the file apart.
-pub type Fingerprint = [u8; 32];
+type Fingerprint = [u8; 32];
+
+/// The file, and what happens to it. Begun before the file is read for the first time, so that neither a
+/// change nor a SIGHUP of the first moments is missed.
+#[derive(Debug)]
+pub struct Watch {
+    path: Option<PathBuf>,
+    seen: Option<Fingerprint>,
+    hangups: Hangups,
+}
+
+impl Watch {
+    /// Begins to watch the file at `path`; `None`: there is none. SIGHUP ends the process no more.
+    pub async fn begin(path: Option<PathBuf>) -> Self {
+        let hangups = Hangups::listen();
+        let seen = fingerprint(path.as_ref()).await;
+        Self { path, seen, hangups }
+    }
+
+    /// Whether the file is another than before.
+    async fn is_changed(&mut self) -> bool {
+        let now = fingerprint(self.path.as_ref()).await;
+        let changed = now != self.seen && now.is_some();
+        if changed {
+            self.seen = now;
+        }
+        changed
+    }
+
+    async fn look(&mut self) {
+        self.seen = fingerprint(self.path.as_ref()).await;
+    }
+}
 
 /// What an operator works on.
 #[derive(Debug)]
 pub struct Operator {
-    /// The file that reloads read; `None`: there is none.
-    pub path: Option<PathBuf>,
     /// The config in force.
     pub config: Arc<ArcSwap<Config>>,
     /// Keys made at run time.
@@ -50,46 +80,43 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Serves commands and watches the file, which was like `seen` when it was read first, until `stop`.
+    /// Serves commands and reloads what `watch` sees, until `stop`.
     pub async fn run(
         mut self,
-        mut seen: Option<Fingerprint>,
+        mut watch: Watch,
         mut commands: mpsc::Receiver<Command>,
         stop: CancellationToken,
     ) {
         let mut looks = tokio::time::interval(EVERY);
-        let mut hangups = Hangups::listen();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 Some(command) = commands.recv() => {
                     if let Command::Reload(done) = command {
-                        seen = fingerprint(self.path.as_ref()).await;
+                        watch.look().await;
                         // Whoever asked may be gone.
-                        let _ = done.send(self.reload().await);
+                        let _ = done.send(self.reload(watch.path.as_ref()).await);
                     } else {
                         self.change_keys(command).await;
                     }
                 }
-                () = hangups.recv() => {
-                    seen = fingerprint(self.path.as_ref()).await;
-                    let _ = self.reload().await;
+                () = watch.hangups.recv() => {
+                    watch.look().await;
+                    let _ = self.reload(watch.path.as_ref()).await;
                 }
                 _ = looks.tick() => {
                     self.end_secrets();
-                    let now = fingerprint(self.path.as_ref()).await;
-                    if now != seen && now.is_some() {
-                        seen = now;
-                        let _ = self.reload().await;
+                    if watch.is_changed().await {
+                        let _ = self.reload(watch.path.as_ref()).await;
                     }
                 }
             }
         }
     }
 
-    async fn reload(&self) -> Result<(), String> {
-        let outcome = match self.load().await {
+    async fn reload(&self, path: Option<&PathBuf>) -> Result<(), String> {
+        let outcome = match load(path).await {
             Ok(config) => self.put_in_force(config),
             Err(why) => Err(why),
         };
@@ -105,18 +132,6 @@ impl Operator {
             }
         }
         outcome.map(|_| ())
-    }
-
-    /// Reads and checks the file; a large one must not hold up requests meanwhile.
-    async fn load(&self) -> Result<Config, String> {
-        let Some(path) = self.path.clone() else {
-            return Err("there is no config file to reload".to_owned());
-        };
-        let read = move || config::load(&path, &|name| std::env::var(name).ok());
-        match tokio::task::spawn_blocking(read).await {
-            Ok(loaded) => loaded.map_err(|faults| faults.to_string()),
-            Err(_) => Err("reading the config broke off".to_owned()),
-        }
     }
 
     /// Puts a changed config in force, whole or not at all; what changed.
@@ -164,9 +179,8 @@ impl Operator {
         let config = self.config.load_full();
         let (base, now) = (&config.policy, self.gate.now().wall);
         match command {
-            Command::Reload(done) => {
-                let _ = done.send(self.reload().await);
-            }
+            // Taken care of where the file is watched.
+            Command::Reload(_) => {}
             Command::Create { tenant, key_id, settings, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
                 let made = match self.keyring.create(base, key, &settings, (&note, now)) {
@@ -246,13 +260,26 @@ fn told<T>(
     outcome
 }
 
+/// Reads and checks the file; a large one must not hold up requests meanwhile.
+async fn load(path: Option<&PathBuf>) -> Result<Config, String> {
+    let Some(path) = path.cloned() else {
+        return Err("there is no config file to reload".to_owned());
+    };
+    let read = move || config::load(&path, &|name| std::env::var(name).ok());
+    match tokio::task::spawn_blocking(read).await {
+        Ok(loaded) => loaded.map_err(|faults| faults.to_string()),
+        Err(_) => Err("reading the config broke off".to_owned()),
+    }
+}
+
 /// What the file at `path` holds at present; `None` when it cannot be read.
-pub async fn fingerprint(path: Option<&PathBuf>) -> Option<Fingerprint> {
+async fn fingerprint(path: Option<&PathBuf>) -> Option<Fingerprint> {
     let text = tokio::fs::read(path?).await.ok()?;
     Some(Sha256::digest(&text).into())
 }
 
 /// SIGHUP, where there is such a thing.
+#[derive(Debug)]
 struct Hangups(Option<tokio::signal::unix::Signal>);
 
 impl Hangups {

@@ -2,14 +2,29 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{ConfigFile, fail};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
+use crate::operator::Watch;
 
 pub(super) fn run(file: &ConfigFile) -> ExitCode {
+    match super::runtime() {
+        Ok(runtime) => runtime.block_on(serve(file)),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Signals are listened to before anything else is done: one that comes while the config is read or the
+/// record is opened is kept, and does not end the process in the middle of that.
+async fn serve(file: &ConfigFile) -> ExitCode {
+    let mut ends = match Ends::listen() {
+        Ok(ends) => ends,
+        Err(error) => return fail(&error),
+    };
+    let watch = Watch::begin(file.path()).await;
     let config = match file.load() {
         Ok(config) => config,
         Err(faults) => {
@@ -17,29 +32,9 @@ pub(super) fn run(file: &ConfigFile) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    start_log(config.log.format);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    if config.policy.pass_through {
-        tracing::warn!(
-            "no tenants are configured: every key is forwarded as it is, nothing is enforced"
-        );
-    }
-    match super::runtime() {
-        Ok(runtime) => runtime.block_on(serve(config, file)),
-        Err(error) => fail(&error),
-    }
-}
-
-async fn serve(config: Config, file: &ConfigFile) -> ExitCode {
+    prepare(&config);
     let grace = config.shutdown_grace;
-    let (mut terminate, mut interrupt) =
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => return fail(&error),
-        };
-    let app = match App::start(config, file.path()).await {
+    let app = match App::start(config, watch).await {
         Ok(app) => app,
         Err(error) => return fail(&error),
     };
@@ -48,17 +43,53 @@ async fn serve(config: Config, file: &ConfigFile) -> ExitCode {
         println!("listening on https://{tls}");
     }
     println!("admin on http://{}", app.admin);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    ends.next().await;
     tracing::info!(grace = %humantime::format_duration(grace), "shutting down");
-    match app.stop(grace).await {
+    let hurry = app.hurry();
+    let asked_again = async {
+        ends.next().await;
+        tracing::warn!("asked again to end; what is not answered yet is cut off");
+        hurry.cancel();
+        std::future::pending().await
+    };
+    let stopped = tokio::select! {
+        stopped = app.stop(grace) => stopped,
+        stopped = asked_again => stopped,
+    };
+    match stopped {
         Ok(()) => {
             tracing::info!("everything is written down; good-bye");
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Ends(Signal, Signal);
+
+impl Ends {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+fn prepare(config: &Config) {
+    start_log(config.log.format);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if config.policy.pass_through {
+        tracing::warn!(
+            "no tenants are configured: every key is forwarded as it is, nothing is enforced"
+        );
     }
 }
 

@@ -104,6 +104,8 @@ pub(super) fn answer(form: Form, status: u16, answered: &super::upstream::Answer
         form,
         status,
         content_type: answered.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().into()),
-        body: answered.body.clone(),
+        // A copy: the body as received is a slice of the connection's read buffer, and would keep all of
+        // that buffer, thousands of bytes for an answer of a few, for as long as it is remembered.
+        body: Bytes::copy_from_slice(&answered.body),
     }
 }

@@ -7,6 +7,7 @@ use crate::app::{App, StartError};
 use crate::config::{self, Faults};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::money::Money;
+use crate::operator::Watch;
 use crate::simulate::{
     AccountOptions, DEFAULT_KEY, ErrorShare, Failure, Options, PerType, Simulation,
 };
@@ -194,7 +195,7 @@ async fn start_sidecar(provider: &str, folder: &Path) -> Result<App, WorldError>
             .replace("{account_key}", DEFAULT_KEY)
             .replace("{your_key}", YOUR_KEY);
         let config = config::parse("demo", &text, folder, &|_| None)?;
-        match App::start(config, None).await {
+        match App::start(config, Watch::begin(None).await).await {
             Err(StartError::Listen { address, .. }) if address.port() == DATA_PORT => data_port = 0,
             Err(StartError::Listen { address, .. }) if address.port() == ADMIN_PORT => {
                 admin_port = 0;

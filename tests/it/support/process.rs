@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 pub(crate) struct Sidecar {
     child: Child,
     pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
     log: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
 }
@@ -46,22 +47,23 @@ impl Sidecar {
             let log = log.clone();
             move || keep(stderr, &log)
         });
-        let mut data = None;
+        let (mut data, mut admin) = (None, None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if let Some(address) = line.strip_prefix("listening on http://") {
                 data = Some(address.parse().unwrap());
             }
-            if line.starts_with("admin on ") {
+            if let Some(address) = line.strip_prefix("admin on http://") {
+                admin = Some(address.parse().unwrap());
                 break;
             }
         }
-        let Some(data) = data else {
+        let Some((data, admin)) = data.zip(admin) else {
             let status = child.wait().unwrap();
             reading.join().unwrap();
             return Err(format!("{status}: {}", log.lock()));
         };
-        Ok(Self { child, data, log, reading: Some(reading) })
+        Ok(Self { child, data, admin, log, reading: Some(reading) })
     }
 
     /// From here on no file may grow past that many bytes.
@@ -82,6 +84,16 @@ impl Sidecar {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().clone()
+    }
+
+    /// Sends that signal, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
     /// Asks it to end well, and waits until it has; what it logged.
     pub(crate) fn stop(self) -> String {
         let (log, status) = self.stop_failing();
@@ -90,12 +102,13 @@ impl Sidecar {
     }
 
     /// Asks it to end, however that goes.
-    pub(crate) fn stop_failing(mut self) -> (String, ExitStatus) {
-        let killed = Command::new("sh")
-            .args(["-c", &format!("kill -TERM {}", self.child.id())])
-            .status()
-            .unwrap();
-        assert!(killed.success());
+    pub(crate) fn stop_failing(self) -> (String, ExitStatus) {
+        self.signal("TERM");
+        self.ended()
+    }
+
+    /// Waits for its end, however that goes; what it logged.
+    pub(crate) fn ended(mut self) -> (String, ExitStatus) {
         let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -116,6 +129,12 @@ impl Drop for Sidecar {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends that signal to a process.
+pub(crate) fn signal(id: u32, name: &str) {
+    let command = format!("kill -{name} {id}");
+    assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success(), "{command}");
 }
 
 fn keep(mut stderr: ChildStderr, log: &Mutex<String>) {
