@@ -51,6 +51,7 @@ export async function visit(browser, world, { size = "desktop", theme = "light",
 }
 
 export async function picture(page, name) {
+  await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: join(PICTURES, `${name}.png`), fullPage: true });
 }
 
@@ -85,6 +86,8 @@ export function drawn(page, selector) {
 
 /** The page never scrolls sideways. */
 export async function assertFits(page) {
-  const [inside, outside] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  // Not `innerWidth`: on a phone it grows with the page.
+  const outside = page.viewportSize().width;
+  const inside = await page.evaluate(() => document.documentElement.scrollWidth);
   assert.ok(inside <= outside, `${inside} px of page in ${outside} px of window`);
 }

@@ -36,6 +36,7 @@ const troubled = {
 const many = (count, ...job) => Array.from({ length: count }, () => job);
 
 export const empty = () => World.start({ config: "" });
+export const withToken = (token) => World.start({ config: "", token });
 
 export async function busy() {
   const world = await World.start({ config: [slo, prices, usual].join("\n"), history: day({ ...steady, turnstile: [11, () => 0.014] }, 3) });

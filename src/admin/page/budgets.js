@@ -192,6 +192,9 @@ function detail(box, row) {
       return;
     }
     if (mine !== asked) return;
+    // Its last step is not over: what holds now is known better.
+    const now = course.points.at(-1);
+    if (now) now.budget_remaining_ratio = slo.budget_remaining_ratio;
     wrong.hidden = true;
     let rates = burnRates(course, slo.objective);
     const from = Date.now() - hours * 3_600_000;
@@ -204,7 +207,7 @@ function detail(box, row) {
     const shown = courseTable(course, rates);
     head.replaceChildren(shown.head);
     figures.replaceChildren(...shown.lines.map(([at, good, bad, ratio, burned]) => h("tr", {},
-      h("th", { scope: "row" }, time(at)),
+      h("th", { scope: "row" }, time(at, "")),
       ...[number(good), number(bad), percent(ratio), times(burned)].map((text) => h("td", { text })))));
   }
 

@@ -72,6 +72,7 @@ export function spark(box) {
     }],
   }));
   box.setAttribute("role", "img");
+  box.setAttribute("aria-label", "24 hours: not known yet");
   return {
     show(course, now) {
       state = now;
@@ -86,7 +87,7 @@ function axes(format) {
   const line = { stroke: colour("line"), width: 1 };
   const text = { stroke: colour("soft"), font: "12px system-ui, sans-serif", ticks: { ...line, size: 4 } };
   return [
-    { ...text, grid: { show: false }, size: 34, space: 76 },
+    { ...text, grid: { show: false }, size: 44, space: 76 },
     { ...text, grid: line, size: 56, values: (_, ticks) => ticks.map(format) },
   ];
 }
@@ -104,10 +105,16 @@ function full(format, series, bounds) {
     padding: [10, 14, 0, 0],
     cursor: { drag: { x: false, y: false }, points: { size: 7 } },
     legend: { live: true },
+    // Without a pointer the legend tells the latest figures.
+    hooks: { setCursor: [latest], ready: [latest] },
     axes: [{ ...across, values: CLOCK }, up],
     scales: { y: { range: bounds } },
     series: [{ label: `Time (${zone})`, value: "{D} {MMM} {HH}:{mm}" }, ...series],
   };
+}
+
+function latest(plot) {
+  if (plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 });
 }
 
 const flat = (label, name, format) => ({
@@ -132,7 +139,7 @@ export function budgetChart(box) {
     value: (_, value) => (value == null ? "–" : percent(value)),
   });
   const bounds = (_, low) => [low < 0 ? low * 1.05 : 0, 1];
-  const made = chart(box, 220, () => full(percent, [left(), flat("Spent at", "bad", percent)], bounds));
+  const made = chart(box, 220, () => full(percent, [left(), flat("Spent below", "bad", percent)], bounds));
   return {
     show(course) {
       box.setAttribute("aria-label", spoken(course));
@@ -193,5 +200,5 @@ export function courseTable(course, rates) {
     const total = (name) => part.reduce((sum, point) => sum + point[name], 0);
     lines.push([part[0].at, total("good"), total("bad"), part.at(-1).budget_remaining_ratio, rates[end - 1]]);
   }
-  return { lines, head: h("tr", {}, ...["From", "Good", "Bad", "Budget left", "Burn rate"].map((text) => h("th", { scope: "col", text }))) };
+  return { lines, head: h("tr", {}, ...[`From (${zone})`, "Good", "Bad", "Budget left", "Burn rate"].map((text) => h("th", { scope: "col", text }))) };
 }

@@ -73,7 +73,7 @@ export function seconds(value) {
 export function span(value) {
   const total = Math.max(0, Math.round(value));
   if (total < 120) return `${total} s`;
-  if (total < 7200) return `${Math.round(total / 60)} min`;
+  if (total < 3600) return `${Math.round(total / 60)} min`;
   if (total < 172_800) return `${Math.round(total / 3600)} h`;
   return `${Math.round(total / 86_400)} d`;
 }
@@ -84,22 +84,22 @@ const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const dated = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 
 /** Local time; with its day when that is another one than today. */
-export function local(at) {
+export function local(at, suffix = ` ${zone}`) {
   const date = new Date(at);
   const today = date.toDateString() === new Date().toDateString();
-  return `${today ? clock.format(date) : dated.format(date)} ${zone}`;
+  return `${today ? clock.format(date) : dated.format(date)}${suffix}`;
 }
 
-export function setTime(node, at) {
-  setText(node, at ? local(at) : "never");
+export function setTime(node, at, suffix) {
+  setText(node, at ? local(at, suffix) : "never");
   if (!at) return;
   setAttribute(node, "datetime", at);
   setAttribute(node, "title", `${new Date(at).toISOString().replace("T", " ").slice(0, 19)} UTC`);
 }
 
-export function time(at) {
+export function time(at, suffix) {
   const node = h("time");
-  setTime(node, at);
+  setTime(node, at, suffix);
   return node;
 }
 

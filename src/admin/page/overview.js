@@ -170,11 +170,12 @@ const reasons = table({
         const shown = bar();
         cell.append(shown);
         return (item) => {
-          const rest = item.shadow ? `+ ${number(item.shadow)} not enforced` : percent(item.share);
+          const rest = item.enforced ? percent(item.share) : "";
           shown.set({ ratio: item.share, words: number(item.enforced), rest, level: "neutral" });
         };
       },
     },
+    { title: "Not enforced", kind: "num", make: (cell) => (item) => setText(cell, number(item.shadow)) },
     { title: "Last 5 min", kind: "num", make: (cell) => (item) => setText(cell, item.lately == null ? "…" : number(item.lately)) },
   ],
 });

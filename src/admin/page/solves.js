@@ -82,10 +82,7 @@ async function again() {
 function ended(cell) {
   const node = h("time");
   cell.append(node);
-  return (solve) => {
-    setTime(node, solve.ended_at);
-    setText(node, node.textContent.replace(` ${zone}`, ""));
-  };
+  return (solve) => setTime(node, solve.ended_at, "");
 }
 
 function outcome(cell) {

@@ -87,6 +87,7 @@ function balance(cell) {
   return (tenant) => {
     const has = tenant.balance_usd;
     setText(figure, has == null ? "–" : money(has));
+    cell.classList.toggle("void", has == null && tenant.held_usd === 0);
     setAttribute(figure, "data-status", has != null && has - tenant.held_usd <= 0 ? "critical" : "healthy");
     setAttribute(cell, "title", has == null ? "not prepaid" : "prepaid");
     setText(held, tenant.held_usd > 0 ? `${money(tenant.held_usd)} held` : "");
