@@ -26,7 +26,7 @@ const parts = {
   alerts: () => get("alerts"),
   tenants: () => get("tenants"),
   accounts: () => get("accounts"),
-  solves: () => solves.refresh(),
+  solves: () => solves.refresh().then(() => true),
   rejections: async () => {
     if (Date.now() - metricsAt < METRICS_MS) return null;
     const found = await samples("solvegate_rejections_total");
@@ -45,7 +45,8 @@ async function refresh() {
   const got = Object.fromEntries(names.map((name, index) => [name, results[index]]));
   if (results.some(({ reason }) => reason instanceof Unauthorized)) return askForToken();
   forget.hidden = token.get() === "";
-  for (const [name, { status, reason }] of Object.entries(got)) trouble(name, status === "rejected" ? reason : null);
+  const isDown = names.every((name) => got[name].status === "rejected" || got[name].value === null);
+  for (const [name, { reason }] of Object.entries(got)) trouble(name, reason, isDown);
   const value = (name) => got[name].value;
   if (value("budgets")) {
     budgets.show(value("budgets"));
@@ -78,12 +79,12 @@ function conclude(got, value) {
   age();
 }
 
-/** What could not be asked keeps its last figures, and says so. */
-function trouble(name, error) {
+/** What could not be asked keeps its last figures, and says so; where all failed the top line says it for all. */
+function trouble(name, error, isDown) {
   const section = document.getElementById(name);
   const line = section.querySelector(":scope > .trouble");
-  section.classList.toggle("stale", error != null);
-  line.hidden = error == null;
+  section.classList.toggle("stale", isDown || error != null);
+  line.hidden = isDown || error == null;
   if (error) setText(line, `Not refreshed: ${error.message}.`);
 }
 

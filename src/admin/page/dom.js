@@ -173,7 +173,7 @@ export function table({ caption, columns, keyOf, open }) {
   const heads = columns.map(({ title, kind = "" }) =>
     h("th", { scope: "col", role: "columnheader", class: kind, text: title }));
   const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...heads));
-  const node = h("table", { role: "table" }, h("caption", { text: caption }), head);
+  const node = h("table", { role: "table", hidden: true }, h("caption", { text: caption }), head);
 
   function create(item) {
     const body = h("tbody", { role: "rowgroup" });
