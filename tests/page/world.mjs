@@ -9,6 +9,11 @@ const BINARY = process.env.SOLVEGATE_BIN;
 const ACCOUNT = "simulated0account0key00000000000";
 const WAIT_MS = 60_000;
 
+/** What runs; it goes when the tests are stopped, too. */
+const children = new Set();
+process.on("exit", () => { for (const child of children) child.kill("SIGKILL"); });
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
+
 /** Awaits the first true answer of `condition`. */
 export async function until(what, condition, wait = WAIT_MS) {
   const deadline = Date.now() + wait;
@@ -23,6 +28,8 @@ export async function until(what, condition, wait = WAIT_MS) {
 /** Starts the binary, and awaits the lines that say where it listens. */
 async function start(args, folder, lines) {
   const child = spawn(BINARY, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+  children.add(child);
+  child.once("exit", () => children.delete(child));
   let said = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.setEncoding("utf8");
