@@ -1,6 +1,7 @@
-//! The second port: metrics, health, reload. Never reachable with a tenant's key.
+//! The second port: status page, metrics, health, reload. Never reachable with a tenant's key.
 
 mod api;
+mod page;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ fn router(admin: &Arc<Admin>) -> Router {
         .fallback(not_found)
         .layer(from_fn_with_state(admin.clone(), authorize));
     open.merge(closed)
+        .merge(page::routes())
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(admin.clone())
@@ -182,7 +184,7 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Result<&'static str, ApiErro
 }
 
 async fn not_found() -> ApiError {
-    let message = "served here: /metrics, /healthz, /readyz, POST /-/reload, \
+    let message = "served here: /, /metrics, /healthz, /readyz, POST /-/reload, \
                    /api/v1/ (see /api/v1/openapi.json)";
     ApiError { status: StatusCode::NOT_FOUND, reason: "not_found", message: message.to_owned() }
 }

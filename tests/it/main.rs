@@ -23,6 +23,7 @@ mod fidelity;
 mod healthcheck;
 mod many_connections;
 mod metrics;
+mod page;
 mod provider_faults;
 mod provider_oddities;
 mod reload;

@@ -119,7 +119,7 @@ async fn the_admin_port_asks_for_its_token_and_the_data_port_knows_no_metrics() 
         request.replacen("Host: ", &format!("Authorization: Bearer {token}\r\nHost: "), 1)
     };
 
-    for request in [get("/metrics"), RELOAD.to_owned(), get("/"), get("/api/v1/config")] {
+    for request in [get("/metrics"), RELOAD.to_owned(), get("/nowhere"), get("/api/v1/config")] {
         for request in
             [request.clone(), with(&request, ACME), with(&request, ""), with(&request, &TOKEN[1..])]
         {
@@ -131,7 +131,7 @@ async fn the_admin_port_asks_for_its_token_and_the_data_port_knows_no_metrics() 
     assert_eq!(world.admin(&with(&get("/metrics"), TOKEN)).await.status, 200);
     assert_eq!(world.admin(&with(RELOAD, TOKEN)).await.status, 200);
     assert_eq!(world.admin(&with(&get("/-/reload"), TOKEN)).await.status, 405);
-    for open in ["/healthz", "/readyz"] {
+    for open in ["/healthz", "/readyz", "/", "/ui/app.js"] {
         assert_eq!(world.admin(&get(open)).await.status, 200, "{open}");
     }
     for path in ["/metrics", "/healthz", "/readyz", "/-/reload", "/api/v1/config", "/"] {
