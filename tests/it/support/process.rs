@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 pub(crate) struct Sidecar {
     child: Child,
     pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
     log: Arc<Mutex<String>>,
     reading: Option<JoinHandle<()>>,
 }
@@ -46,22 +47,23 @@ impl Sidecar {
             let log = log.clone();
             move || keep(stderr, &log)
         });
-        let mut data = None;
+        let (mut data, mut admin) = (None, None);
         for line in BufReader::new(child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
             if let Some(address) = line.strip_prefix("listening on http://") {
                 data = Some(address.parse().unwrap());
             }
-            if line.starts_with("admin on ") {
+            if let Some(address) = line.strip_prefix("admin on http://") {
+                admin = Some(address.parse().unwrap());
                 break;
             }
         }
-        let Some(data) = data else {
+        let Some((data, admin)) = data.zip(admin) else {
             let status = child.wait().unwrap();
             reading.join().unwrap();
             return Err(format!("{status}: {}", log.lock()));
         };
-        Ok(Self { child, data, log, reading: Some(reading) })
+        Ok(Self { child, data, admin, log, reading: Some(reading) })
     }
 
     /// From here on no file may grow past that many bytes.
