@@ -497,6 +497,41 @@ mod tests {
     }
 
     #[test]
+    fn taking_a_key_back_again_changes_nothing() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
+        let later = NOW + Duration::from_mins(1);
+
+        let again = keyring.revoke(&base, KEY, ("again", later)).unwrap();
+
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].revoked_at, again[0].note.as_str()), (Some(NOW), "leaked"));
+        let nobody = keyring.revoke(&base, ("acme", "nokey"), ("", NOW)).unwrap_err();
+        assert!(matches!(nobody, KeyError::NoKey { .. }));
+    }
+
+    #[test]
+    fn what_is_undone_leaves_the_old_secret_good_and_the_new_one_refused() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let key = keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap();
+        keyring.take(key.records);
+        let second = keyring.create(&base, ("acme", "late"), "{}", ("", NOW)).unwrap();
+        let rerolled = [KEY, ("acme", "batch")]
+            .map(|key| keyring.reroll(&base, key, Duration::ZERO, ("", NOW)).unwrap());
+        for made in [second].into_iter().chain(rerolled) {
+            // Written in the end, one after the other.
+            keyring.take(made.records);
+            keyring.take(made.undo);
+            assert!(keyring.ended(NOW).any(|hash| hash == made.secret.sha256()));
+        }
+
+        let (policy, _) = keyring.overlay(&base, NOW);
+
+        let good = |key_id| hashes(&policy, key_id).iter().any(|it| !policy.revoked.contains(it));
+        assert_eq!(["prod", "batch", "late"].map(good), [true, true, false]);
+    }
+
+    #[test]
     fn keys_of_a_tenant_that_left_the_config_are_left_out_and_come_back_with_it() {
         let (base, mut keyring) = (base(), Keyring::default());
         keyring.take(keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap().records);

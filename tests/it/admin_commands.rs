@@ -288,3 +288,29 @@ async fn where_the_sidecar_is_and_what_opens_it_is_found_or_asked_for() {
     assert!(failure(odd).await.contains("is no URL"));
     world.close(0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_of_the_readme_do_what_they_say() {
+    let world = start().await;
+    let readme = include_str!("../../README.md");
+    let section = readme.split("## Operating it").nth(1).unwrap();
+    let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    // One goes on for ever, and is tested above.
+    let lines: Vec<_> = block.lines().filter(|line| !line.contains("--follow")).collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+
+    for line in lines {
+        let program = format!("\"{}\" ", env!("CARGO_BIN_EXE_solvegate"));
+        let script = line.replacen("solvegate ", &program, 1);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(world.folder.path());
+        shell.env("SOLVEGATE_ADMIN_URL", format!("http://{}", world.app().admin));
+        shell.env("SOLVEGATE_ADMIN_TOKEN", TOKEN);
+        let done = output(shell).await;
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    assert_eq!(world.tenant("acme").balance.unwrap().to_string(), "26.00");
+    assert!(world.folder.path().join("acme.csv").exists());
+    world.close(0).await;
+}
