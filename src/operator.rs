@@ -190,9 +190,10 @@ impl Operator {
                     Ok(records) => {
                         // In force before it is on record: a leaked key must not wait for a disk.
                         self.put_keys_in_force(records.clone());
-                        match self.write(records).await {
-                            true => Ok(()),
-                            false => Err(KeyError::RevokedUnrecorded),
+                        if self.write(records).await {
+                            Ok(())
+                        } else {
+                            Err(KeyError::RevokedUnrecorded)
                         }
                     }
                     Err(error) => Err(error),

@@ -16,7 +16,7 @@ use crate::wire::secret::Secret;
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
 /// For a piece of an answer to come in; a bill as a whole may take longer.
-const READ_WAIT: Duration = Duration::from_secs(60);
+const READ_WAIT: Duration = Duration::from_mins(1);
 
 /// Where the admin API of a running sidecar is, and what opens it.
 ///
@@ -26,10 +26,10 @@ const READ_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct AdminArgs {
     #[command(flatten)]
     config: ConfigFile,
-    /// The admin listener. Default: `admin.listen` of the config, else http://127.0.0.1:9465
+    /// The admin listener. Default: `admin.listen` of the config, else `http://127.0.0.1:9465`
     #[arg(long, value_name = "URL", env = "SOLVEGATE_ADMIN_URL")]
     admin: Option<String>,
-    /// A file that holds the admin token; without it SOLVEGATE_ADMIN_TOKEN or the config's is used.
+    /// A file that holds the admin token; without it `SOLVEGATE_ADMIN_TOKEN` or the config's is used.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// Print the API's answer as it is.

@@ -1,5 +1,6 @@
 //! `solvegate bill`.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -150,7 +151,7 @@ impl Progress {
 
 fn new_file(path: &Path) -> Result<tempfile::NamedTempFile, CommandError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
+    tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))
         .map_err(|source| CommandError::Write { path: path.to_owned(), source })
 }
 
@@ -189,7 +190,8 @@ fn of_all(month: &Value) -> String {
         let mut rows: Vec<_> = entries(plan, "tenants").iter().map(share).collect();
         rows.push(vec!["idle".to_owned(), String::new(), usd(&plan["idle_cost_usd"])]);
         let shares = table(&["TENANT", "THREAD S", "PLAN COST USD"], rows);
-        text += &format!(
+        let _ = write!(
+            text,
             "\n\nPlan of account {}: {} USD for {} threads, {} % used\n{shares}",
             word(&plan["account"]),
             usd(&plan["monthly_cost_usd"]),

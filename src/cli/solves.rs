@@ -1,6 +1,7 @@
 //! `solvegate solves`.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -143,9 +144,9 @@ fn line(cells: &[String]) -> String {
     let mut line = String::new();
     for (index, cell) in cells.iter().enumerate() {
         let width = WIDTHS.get(index).copied().unwrap_or_default();
-        line += &match index {
-            5 | 6 => format!("{cell:>width$}  "),
-            _ => format!("{cell:<width$}  "),
+        let _ = match index {
+            5 | 6 => write!(line, "{cell:>width$}  "),
+            _ => write!(line, "{cell:<width$}  "),
         };
     }
     line

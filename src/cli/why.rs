@@ -36,20 +36,17 @@ async fn why(arguments: &WhyArgs) -> Result<(), CommandError> {
 
 /// One refusal in two lines: what, how often and when; then why, and until when.
 fn told(refused: &Value) -> String {
-    let captcha_type = match &refused["captcha_type"] {
-        Value::Null => String::new(),
-        some => format!(" for {}", word(some)),
-    };
+    let captcha_type =
+        refused["captcha_type"].as_str().map_or_else(String::new, |it| format!(" for {it}"));
     let shadow = if refused["mode"] == "shadow" { " (not enforced, let through)" } else { "" };
     let times = if refused["count"] == 1 {
         "once".to_owned()
     } else {
         format!("{} times since {}", word(&refused["count"]), word(&refused["first_at"]))
     };
-    let retry = match &refused["retry_at"] {
-        Value::Null => String::new(),
-        at => format!(" (free again at {})", word(at)),
-    };
+    let retry = refused["retry_at"]
+        .as_str()
+        .map_or_else(String::new, |at| format!(" (free again at {at})"));
     format!(
         "{}  {}, key {}{captcha_type}: {times}{shadow}\n    {}{retry}",
         word(&refused["last_at"]),

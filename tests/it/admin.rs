@@ -136,7 +136,7 @@ async fn error_budgets_accounts_and_alerts_are_told() {
         ("/tenants/nobody/usage", 404, "not_found"),
         ("/tenants/nobody/rejections", 404, "not_found"),
         ("/tenants/acme/usage?by=colour", 400, "bad_request"),
-        ("/tenants/acme/usage?from=2026-02-01&to=2026-01-01", 400, "bad_request"),
+        ("/tenants/acme/usage?from=2026-02-01&to=2026-01-01", 422, "invalid"),
         ("/tenants/acme/usage?from=yesterday", 400, "bad_request"),
         ("/tenants/%ff", 400, "bad_request"),
         ("/nowhere", 404, "not_found"),

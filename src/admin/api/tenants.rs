@@ -132,7 +132,7 @@ pub(super) async fn usage(
     let to = day("to", query.to.as_deref(), today)?;
     let from = day("from", query.from.as_deref(), to.first_of_month())?;
     if from > to {
-        return Err(ApiError::bad_request("from must not be later than to"));
+        return Err(ApiError::invalid("from must not be later than to"));
     }
     let (word, by) = match query.by.as_deref().unwrap_or("type") {
         "type" => ("type", UsageBy::Type),
