@@ -370,18 +370,23 @@ impl Gate {
         self.recent.lock().keep(|tenant| policy.tenants.contains_key(tenant));
     }
 
-    /// Writes down what is no decision of the core; whether all of it is on record.
-    pub async fn record(&self, writes: Vec<Write>) -> bool {
-        if !self.store.is_accepting() {
-            return false;
-        }
+    /// Whether the record takes writes at present.
+    pub fn is_recording(&self) -> bool {
+        self.store.is_accepting()
+    }
+
+    /// Hands over for writing what is no decision of the core, and waits; whether all of it is on record.
+    /// Nobody has to wait: what was handed over is written once the record can be written.
+    pub fn record(&self, writes: Vec<Write>) -> impl Future<Output = bool> + use<> {
         let pending: Vec<_> = writes.into_iter().map(|write| self.store.durable(write)).collect();
-        for committed in pending {
-            if committed.await != Ok(Committed::Done) {
-                return false;
+        async move {
+            for committed in pending {
+                if committed.await != Ok(Committed::Done) {
+                    return false;
+                }
             }
+            true
         }
-        true
     }
 
     /// Credits a wallet, once per cause; answered when it is on record.

@@ -37,11 +37,17 @@ pub enum KeyError {
     #[error("tenant `{tenant}` has, or had, a key `{key_id}`; give the new one another id")]
     Exists { tenant: Name, key_id: Name },
     #[error("key `{key_id}` of tenant `{tenant}` was revoked; make a new one")]
-    Revoked { tenant: Name, key_id: Name },
+    Revoked { tenant: Name, key_id: String },
     #[error("{0}")]
     Invalid(String),
     #[error("the record cannot be written at present; nothing was changed")]
     Unrecorded,
+    #[error("the record did not take it in time, so it was undone; give a new key another id")]
+    Undone,
+    #[error(
+        "the key is refused from now on; that is not on record yet and will be, unless the process dies"
+    )]
+    RevokedUnrecorded,
     #[error("without tenants every key is passed through; add tenants to the config first")]
     PassThrough,
 }
@@ -128,6 +134,8 @@ pub struct Made {
     pub secret: Secret,
     /// What is to be written down.
     pub records: Vec<KeyRecord>,
+    /// What undoes it where the record does not take it in time: a write that waits is written in the end.
+    pub undo: Vec<KeyRecord>,
 }
 
 /// Everything that is known of keys beside the config.
@@ -198,7 +206,8 @@ impl Keyring {
             settings: Some(settings.to_owned()),
             note: note.to_owned(),
         };
-        Ok(Made { secret, records: vec![record] })
+        let undo = vec![KeyRecord { revoked_at: Some(now), ..record.clone() }];
+        Ok(Made { secret, records: vec![record], undo })
     }
 
     /// Gives a key a new secret; those it had end after `overlap`.
@@ -212,34 +221,40 @@ impl Keyring {
         if overlap > OVERLAP_MAX {
             return Err(KeyError::Invalid("overlap must be at most 30d".to_owned()));
         }
-        let mut records = self.live(base, (tenant, key_id), now)?;
+        let mut records = self.secrets(base, (tenant, key_id))?;
+        records.retain(|record| !record.is_revoked(now));
+        let Some(last) = records.last().cloned() else {
+            let (tenant, _) = tenant_of(base, tenant)?;
+            return Err(KeyError::Revoked { tenant, key_id: key_id.to_owned() });
+        };
+        let mut undo = records.clone();
         let secret = new_secret();
-        let last = records.last().cloned();
-        let Some(last) = last else { unreachable!("a live key has a secret") };
         for record in &mut records {
             let end = now + overlap;
             record.revoked_at = Some(record.revoked_at.map_or(end, |at| at.min(end)));
             note.clone_into(&mut record.note);
         }
-        records.push(KeyRecord {
+        let new = KeyRecord {
             hash: secret.sha256(),
             created_at: now,
             revoked_at: None,
             note: note.to_owned(),
             ..last
-        });
-        Ok(Made { secret, records })
+        };
+        undo.push(KeyRecord { revoked_at: Some(now), ..new.clone() });
+        records.push(new);
+        Ok(Made { secret, records, undo })
     }
 
-    /// Takes a key back: every secret of it ends now.
+    /// Takes a key back: every secret of it that did not end yet ends now. Doing so again is no fault.
     pub fn revoke(
         &self,
         base: &Policy,
         (tenant, key_id): (&str, &str),
         (note, now): (&str, Wall),
     ) -> Result<Vec<KeyRecord>, KeyError> {
-        let mut records = self.live(base, (tenant, key_id), now)?;
-        for record in &mut records {
+        let mut records = self.secrets(base, (tenant, key_id))?;
+        for record in records.iter_mut().filter(|record| !record.is_revoked(now)) {
             record.revoked_at = Some(now);
             note.clone_into(&mut record.note);
         }
@@ -290,12 +305,11 @@ impl Keyring {
         Ok(views.into_values().collect())
     }
 
-    /// The secrets of a key that are good at `now`, the oldest first; at least one.
-    fn live(
+    /// The secrets of a key, the oldest first; at least one.
+    fn secrets(
         &self,
         base: &Policy,
         (tenant, key_id): (&str, &str),
-        now: Wall,
     ) -> Result<Vec<KeyRecord>, KeyError> {
         let (tenant, policy) = tenant_of(base, tenant)?;
         let mut records: Vec<_> = self
@@ -311,19 +325,15 @@ impl Keyring {
                 hash: key.hash,
                 tenant: tenant.clone(),
                 key_id: key_id.clone(),
-                created_at: now,
+                created_at: Wall(0),
                 revoked_at: None,
                 settings: None,
                 note: String::new(),
             };
             records.insert(0, record);
         }
-        let Some(key_id) = records.first().map(|record| record.key_id.clone()) else {
-            return Err(KeyError::NoKey { tenant, key_id: key_id.to_owned() });
-        };
-        records.retain(|record| !record.is_revoked(now));
         if records.is_empty() {
-            return Err(KeyError::Revoked { tenant, key_id });
+            return Err(KeyError::NoKey { tenant, key_id: key_id.to_owned() });
         }
         Ok(records)
     }
@@ -484,6 +494,41 @@ mod tests {
         assert_eq!(listed.len(), 2);
         assert_eq!(listed[1].note, "leaked");
         assert!(listed[1].secrets.iter().all(|secret| secret.revoked_at == Some(NOW)));
+    }
+
+    #[test]
+    fn taking_a_key_back_again_changes_nothing() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
+        let later = NOW + Duration::from_mins(1);
+
+        let again = keyring.revoke(&base, KEY, ("again", later)).unwrap();
+
+        assert_eq!(again.len(), 1);
+        assert_eq!((again[0].revoked_at, again[0].note.as_str()), (Some(NOW), "leaked"));
+        let nobody = keyring.revoke(&base, ("acme", "nokey"), ("", NOW)).unwrap_err();
+        assert!(matches!(nobody, KeyError::NoKey { .. }));
+    }
+
+    #[test]
+    fn what_is_undone_leaves_the_old_secret_good_and_the_new_one_refused() {
+        let (base, mut keyring) = (base(), Keyring::default());
+        let key = keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap();
+        keyring.take(key.records);
+        let second = keyring.create(&base, ("acme", "late"), "{}", ("", NOW)).unwrap();
+        let rerolled = [KEY, ("acme", "batch")]
+            .map(|key| keyring.reroll(&base, key, Duration::ZERO, ("", NOW)).unwrap());
+        for made in [second].into_iter().chain(rerolled) {
+            // Written in the end, one after the other.
+            keyring.take(made.records);
+            keyring.take(made.undo);
+            assert!(keyring.ended(NOW).any(|hash| hash == made.secret.sha256()));
+        }
+
+        let (policy, _) = keyring.overlay(&base, NOW);
+
+        let good = |key_id| hashes(&policy, key_id).iter().any(|it| !policy.revoked.contains(it));
+        assert_eq!(["prod", "batch", "late"].map(good), [true, true, false]);
     }
 
     #[test]

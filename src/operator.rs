@@ -15,9 +15,10 @@ use crate::domain::journal::{KeyRecord, Write};
 use crate::domain::policy::Policy;
 use crate::domain::time::Wall;
 use crate::gate::Gate;
-use crate::keyring::{Command, KeyError, Keyring};
+use crate::keyring::{Command, KeyError, Keyring, Made};
 use crate::proxy::tls::Certificate;
 use crate::proxy::{Proxy, Target};
+use crate::wire::secret::Secret;
 
 /// How often the file is looked at. A look reads it whole, so that a swapped symlink (a Kubernetes
 /// `ConfigMap`) is seen too.
@@ -184,7 +185,7 @@ impl Operator {
             Command::Create { tenant, key_id, settings, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
                 let made = match self.keyring.create(base, key, &settings, (&note, now)) {
-                    Ok(made) => self.record(made.records).await.map(|()| made.secret),
+                    Ok(made) => self.record(made).await,
                     Err(error) => Err(error),
                 };
                 let _ = done.send(told("made", key, &note, made));
@@ -192,7 +193,7 @@ impl Operator {
             Command::Reroll { tenant, key_id, overlap, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
                 let made = match self.keyring.reroll(base, key, overlap, (&note, now)) {
-                    Ok(made) => self.record(made.records).await.map(|()| made.secret),
+                    Ok(made) => self.record(made).await,
                     Err(error) => Err(error),
                 };
                 let _ = done.send(told("rerolled", key, &note, made));
@@ -202,9 +203,12 @@ impl Operator {
                 let revoked = match self.keyring.revoke(base, key, (&note, now)) {
                     Ok(records) => {
                         // In force before it is on record: a leaked key must not wait for a disk.
-                        self.keyring.take(records.clone());
-                        self.gate.reconfigure(&self.overlaid(base));
-                        self.record(records).await
+                        self.put_keys_in_force(records.clone());
+                        if self.write(records).await {
+                            Ok(())
+                        } else {
+                            Err(KeyError::RevokedUnrecorded)
+                        }
                     }
                     Err(error) => Err(error),
                 };
@@ -216,16 +220,30 @@ impl Operator {
         }
     }
 
-    /// Writes the records down, then puts them in force.
-    async fn record(&mut self, records: Vec<KeyRecord>) -> Result<(), KeyError> {
-        let writes = records.iter().cloned().map(Write::Key).collect();
-        let written = tokio::time::timeout(RECORD_WAIT, self.gate.record(writes)).await;
-        if written != Ok(true) {
+    /// Writes a new secret down, then puts it in force.
+    async fn record(&mut self, made: Made) -> Result<Secret, KeyError> {
+        if !self.gate.is_recording() {
             return Err(KeyError::Unrecorded);
         }
+        if self.write(made.records.clone()).await {
+            self.put_keys_in_force(made.records);
+            return Ok(made.secret);
+        }
+        // It waits to be written, and so must what undoes it.
+        drop(self.gate.record(writes(&made.undo)));
+        self.put_keys_in_force(made.undo);
+        Err(KeyError::Undone)
+    }
+
+    /// Whether the records were written down in time; if not, they will be.
+    async fn write(&self, records: Vec<KeyRecord>) -> bool {
+        let written = self.gate.record(writes(&records));
+        tokio::time::timeout(RECORD_WAIT, written).await == Ok(true)
+    }
+
+    fn put_keys_in_force(&mut self, records: Vec<KeyRecord>) {
         self.keyring.take(records);
         self.gate.reconfigure(&self.overlaid(&self.config.load().policy));
-        Ok(())
     }
 
     /// Puts the ends of rerolled secrets in force when their time has come.
@@ -236,6 +254,10 @@ impl Operator {
             self.gate.reconfigure(&self.overlaid(&self.config.load().policy));
         }
     }
+}
+
+fn writes(records: &[KeyRecord]) -> Vec<Write> {
+    records.iter().cloned().map(Write::Key).collect()
 }
 
 /// The config's policy with the keyring over it; what had to be left out is logged.

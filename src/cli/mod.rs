@@ -2,12 +2,21 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
 
+mod admin;
+mod bill;
 mod check;
 mod completions;
+mod credit;
 mod demo;
 mod healthcheck;
+mod key;
 mod run;
 mod simulate_provider;
+mod slo;
+mod solves;
+mod table;
+mod usage;
+mod why;
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -25,7 +34,8 @@ use crate::config::{self, Config, Faults};
 #[command(version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Try it without an account:  solvegate demo\n\
     Check a config:             solvegate check --config solvegate.yaml\n\
-    Serve:                      solvegate run --config solvegate.yaml")]
+    Serve:                      solvegate run --config solvegate.yaml\n\
+    Ask the one that runs:      solvegate slo")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -51,6 +61,21 @@ enum Command {
     ///
     /// For container health checks, which have no curl: `solvegate healthcheck`
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Make, list, reroll and take back a tenant's keys while the sidecar runs.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Put money into a prepaid balance of the running sidecar.
+    Credit(credit::CreditArgs),
+    /// Show what a tenant was charged, by type, key or day.
+    Usage(usage::UsageArgs),
+    /// Show each captcha type's error budget: objective, current rate, what is left, burn rate.
+    Slo(slo::SloArgs),
+    /// Show or export what a month cost, with a manifest to check it by.
+    Bill(bill::BillArgs),
+    /// Show the log of solves, or follow it.
+    Solves(solves::SolvesArgs),
+    /// Explain the last refusals of a tenant: which limit, its value, when it frees.
+    Why(why::WhyArgs),
     /// Print completions for a shell.
     ///
     /// For example: `solvegate completions bash > /etc/bash_completion.d/solvegate`
@@ -91,6 +116,13 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::SimulateProvider(arguments) => simulate_provider::run(arguments),
         Command::Healthcheck(arguments) => healthcheck::healthcheck(&arguments),
+        Command::Key(command) => key::run(&command),
+        Command::Credit(arguments) => credit::run(&arguments),
+        Command::Usage(arguments) => usage::run(&arguments),
+        Command::Slo(arguments) => slo::run(&arguments),
+        Command::Bill(arguments) => bill::run(&arguments),
+        Command::Solves(arguments) => solves::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
         Command::Completions { shell } => completions::print(shell),
     }
 }

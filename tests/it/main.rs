@@ -11,6 +11,11 @@
 
 mod support;
 
+mod admin;
+mod admin_bills;
+mod admin_commands;
+mod admin_credits;
+mod admin_keys;
 mod admission;
 mod bad_input;
 mod clients;

@@ -173,7 +173,9 @@ impl From<KeyError> for ApiError {
                 Self::conflict(text)
             }
             KeyError::Invalid(_) => Self::invalid(text),
-            KeyError::Unrecorded => Self::unavailable(text),
+            KeyError::Unrecorded | KeyError::Undone | KeyError::RevokedUnrecorded => {
+                Self::unavailable(text)
+            }
         }
     }
 }

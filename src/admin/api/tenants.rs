@@ -132,7 +132,7 @@ pub(super) async fn usage(
     let to = day("to", query.to.as_deref(), today)?;
     let from = day("from", query.from.as_deref(), to.first_of_month())?;
     if from > to {
-        return Err(ApiError::bad_request("from must not be later than to"));
+        return Err(ApiError::invalid("from must not be later than to"));
     }
     let (word, by) = match query.by.as_deref().unwrap_or("type") {
         "type" => ("type", UsageBy::Type),
@@ -271,22 +271,6 @@ pub(super) async fn credit(
     let cause = format!("credit:{}", idempotency_key(&headers)?);
     let amount = amount(&body)?;
     let note = note("note", &body.note)?;
-    let earlier = {
-        let cause = cause.clone();
-        read(&admin, move |reader| reader.credit_by_cause(&cause)).await?
-    };
-    if let Some((whose, key_id, before)) = earlier {
-        if (whose.as_str(), &key_id, before) != (&*tenant, &body.key, amount) {
-            let text = "this Idempotency-Key was used for another credit; choose a new one";
-            return Err(ApiError::conflict(text));
-        }
-        let balance_usd = balance(&admin, &tenant, body.key.as_deref());
-        return Ok((StatusCode::OK, Json(Credited { credited: false, balance_usd })));
-    }
-    if let Some(why) = admin.gate.store_trouble() {
-        let text = format!("the record cannot be written, nothing was credited: {why}");
-        return Err(ApiError::unavailable(text));
-    }
     let record = CreditRecord {
         cause,
         kind: match body.kind {
@@ -299,10 +283,16 @@ pub(super) async fn credit(
         at: admin.gate.now().wall,
         note,
     };
-    let credited = tokio::time::timeout(RECORD_WAIT, admin.gate.credit(record)).await;
-    let Ok((result, recorded)) = credited else {
-        let text = "the credit is not on record yet; send it again with the same Idempotency-Key";
+    if let Some(repeated) = repeated(&admin, &record).await? {
+        return Ok(repeated);
+    }
+    if let Some(why) = admin.gate.store_trouble() {
+        let text = format!("the record cannot be written, nothing was credited: {why}");
         return Err(ApiError::unavailable(text));
+    }
+    let credited = tokio::time::timeout(RECORD_WAIT, admin.gate.credit(record.clone())).await;
+    let Ok((result, recorded)) = credited else {
+        return Err(ApiError::unavailable(UNRECORDED));
     };
     let balance_usd = balance(&admin, &tenant, body.key.as_deref());
     match result {
@@ -310,12 +300,11 @@ pub(super) async fn credit(
             tracing::info!(tenant, key = body.key, %amount, note = body.note, "credited");
             Ok((StatusCode::CREATED, Json(Credited { credited: true, balance_usd })))
         }
-        CreditResult::Credited => {
-            let text = "the credit is not on record; send it again with the same Idempotency-Key";
-            Err(ApiError::unavailable(text))
-        }
+        CreditResult::Credited => Err(ApiError::unavailable(UNRECORDED)),
+        // The other request may have asked for something else, and may not be on record yet.
         CreditResult::Repeated => {
-            Ok((StatusCode::OK, Json(Credited { credited: false, balance_usd })))
+            let repeated = repeated(&admin, &record).await?;
+            repeated.ok_or_else(|| ApiError::unavailable(UNRECORDED))
         }
         CreditResult::TooMuch => Err(ApiError::invalid("the balance would grow out of bounds")),
         CreditResult::NoWallet => {
@@ -327,6 +316,35 @@ pub(super) async fn credit(
             Err(ApiError::invalid(text))
         }
     }
+}
+
+const UNRECORDED: &str =
+    "the credit is not on record yet; send it again with the same Idempotency-Key";
+
+/// The answer where a credit of that cause is on record: it must be the same one.
+async fn repeated(
+    admin: &Arc<Admin>,
+    record: &CreditRecord,
+) -> Result<Option<(StatusCode, Json<Credited>)>, ApiError> {
+    let cause = record.cause.clone();
+    let earlier = read(admin, move |reader| reader.credit_by_cause(&cause)).await?;
+    let Some((tenant, earlier)) = earlier else { return Ok(None) };
+    let kind = match record.kind {
+        CreditKind::Opening => "opening",
+        CreditKind::Credit => "credit",
+        CreditKind::Adjustment => "adjustment",
+    };
+    let is_same = tenant == *record.tenant
+        && earlier.key_id.as_deref() == record.key_id.as_deref()
+        && earlier.kind == kind
+        && earlier.amount == record.amount
+        && earlier.note == record.note;
+    if !is_same {
+        let text = "this Idempotency-Key was used for another credit; choose a new one";
+        return Err(ApiError::conflict(text));
+    }
+    let balance_usd = balance(admin, &tenant, earlier.key_id.as_deref());
+    Ok(Some((StatusCode::OK, Json(Credited { credited: false, balance_usd }))))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<&str, ApiError> {

@@ -184,29 +184,18 @@ impl Reader {
                 "SELECT at, cause, kind, key_id, amount, note FROM ledger
                  WHERE kind <> 'charge' AND tenant = ?1 ORDER BY id DESC LIMIT ?2",
             )?
-            .query_map(params![tenant, limit], |row| {
-                Ok(CreditRow {
-                    at: Wall(row.get(0)?),
-                    cause: row.get(1)?,
-                    kind: row.get(2)?,
-                    key_id: row.get(3)?,
-                    amount: Money::from_micros(row.get(4)?),
-                    note: row.get(5)?,
-                })
-            })?
+            .query_map(params![tenant, limit], credit_row)?
             .collect()
     }
 
-    /// Whose wallet the credit of that cause went to, and how much; `None`: there is none.
-    pub fn credit_by_cause(
-        &self,
-        cause: &str,
-    ) -> rusqlite::Result<Option<(String, Option<String>, Money)>> {
+    /// The credit of that cause, and whose wallet it went to; `None`: there is none.
+    pub fn credit_by_cause(&self, cause: &str) -> rusqlite::Result<Option<(String, CreditRow)>> {
         self.conn
-            .prepare_cached("SELECT tenant, key_id, amount FROM ledger WHERE cause = ?1")?
-            .query_row([cause], |row| {
-                Ok((row.get(0)?, row.get(1)?, Money::from_micros(row.get(2)?)))
-            })
+            .prepare_cached(
+                "SELECT at, cause, kind, key_id, amount, note, tenant FROM ledger
+                 WHERE kind <> 'charge' AND cause = ?1",
+            )?
+            .query_row([cause], |row| Ok((row.get(6)?, credit_row(row)?)))
             .optional()
     }
 
@@ -268,6 +257,17 @@ fn boxed(value: impl ToSql + 'static) -> Box<dyn ToSql> {
 fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let count: i64 = row.get(column)?;
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+fn credit_row(row: &Row<'_>) -> rusqlite::Result<CreditRow> {
+    Ok(CreditRow {
+        at: Wall(row.get(0)?),
+        cause: row.get(1)?,
+        kind: row.get(2)?,
+        key_id: row.get(3)?,
+        amount: Money::from_micros(row.get(4)?),
+        note: row.get::<_, Option<String>>(5)?.unwrap_or_default(),
+    })
 }
 
 fn bill_row(row: &Row<'_>) -> rusqlite::Result<BillRow> {

@@ -1,5 +1,6 @@
 //! What every test needs: the two servers, a client, the books.
 
+pub(crate) mod api;
 pub(crate) mod canned;
 pub(crate) mod client;
 pub(crate) mod panics;
@@ -10,6 +11,7 @@ pub(crate) mod world;
 
 use std::time::Duration;
 
+pub(crate) use api::Api;
 pub(crate) use client::{Answer, Client};
 pub(crate) use world::{Setup, World};
 
@@ -43,4 +45,14 @@ pub(crate) async fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<
 /// Waits until `holds`.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     eventually(what, || holds().then_some(())).await;
+}
+
+/// Waits until what it asks for `holds`.
+pub(crate) async fn until_it<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
