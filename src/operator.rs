@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::notifier::Webhooks;
 use crate::config::{self, Config};
 use crate::domain::journal::{KeyRecord, Write};
 use crate::domain::policy::Policy;
@@ -45,6 +46,8 @@ pub struct Operator {
     pub gate: Arc<Gate>,
     /// The request path.
     pub proxy: Arc<Proxy>,
+    /// Where webhooks are posted to.
+    pub webhooks: Webhooks,
     /// The certificate of the TLS listener, if there is one.
     pub certificate: Option<Arc<Certificate>>,
 }
@@ -166,6 +169,13 @@ impl Operator {
         match command {
             Command::Reload(done) => {
                 let _ = done.send(self.reload().await);
+            }
+            Command::TestNotify(done) => {
+                let testing = self.webhooks.test(self.config.load_full());
+                tokio::spawn(async move {
+                    // Whoever asked may be gone.
+                    let _ = done.send(testing.await);
+                });
             }
             Command::Create { tenant, key_id, settings, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
