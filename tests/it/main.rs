@@ -22,6 +22,7 @@ mod faults;
 mod fidelity;
 mod many_connections;
 mod metrics;
+mod notify;
 mod provider_faults;
 mod provider_oddities;
 mod reload;
