@@ -143,9 +143,9 @@ impl App {
         let (commands, received) = mpsc::channel(16);
         let record = config.load().state.path.clone();
         let in_force = config.clone();
-        let webhooks = Webhooks::new(gate.clone())?;
-        let notifier = Notifier::new(webhooks.clone(), config.clone(), notified);
-        app.chores.spawn(notifier.run(app.stop_chores.clone()));
+        let webhooks = Webhooks::new(gate.clone(), app.chores.clone())?;
+        let notices = Notifier::new(webhooks.clone(), config.clone(), notified);
+        app.chores.spawn(notices.run(app.stop_chores.clone()));
         let operator =
             Operator { path, config, keyring, gate: gate.clone(), proxy, webhooks, certificate };
         app.chores.spawn(operator.run(seen, received, app.stop_chores.clone()));

@@ -172,7 +172,7 @@ impl Operator {
             }
             Command::TestNotify(done) => {
                 let testing = self.webhooks.test(self.config.load_full());
-                tokio::spawn(async move {
+                self.webhooks.tasks.spawn(async move {
                     // Whoever asked may be gone.
                     let _ = done.send(testing.await);
                 });

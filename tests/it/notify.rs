@@ -138,7 +138,7 @@ async fn a_restart_repeats_nothing_and_keeps_the_cooldown() {
     let request = String::from_utf8(request).unwrap();
     let request = request.replacen("Host:", "Idempotency-Key: test\r\nHost:", 1);
     let answer = world.admin(&request).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.status, 201, "{answer:?}");
     spend(&world, ZEN).await;
     until("zen's is said", || hook.bodies().len() > 1).await;
     let tenants: Vec<_> = hook.bodies().iter().map(|body| body["tenant"].clone()).collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::super::account_poll::ClientError;
 use super::body;
@@ -28,6 +29,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 pub struct Webhooks {
     client: reqwest::Client,
     pub(super) gate: Arc<Gate>,
+    /// Where tests run.
+    pub tasks: TaskTracker,
 }
 
 /// A try that failed. The text holds no URL.
@@ -39,7 +42,7 @@ struct Trouble {
 
 impl Webhooks {
     /// Counts in the gate's metrics.
-    pub fn new(gate: Arc<Gate>) -> Result<Self, ClientError> {
+    pub fn new(gate: Arc<Gate>, tasks: TaskTracker) -> Result<Self, ClientError> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
@@ -49,7 +52,7 @@ impl Webhooks {
             .pool_idle_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| ClientError(error.without_url()))?;
-        Ok(Self { client, gate })
+        Ok(Self { client, gate, tasks })
     }
 
     /// Posts what comes into the queue until it is closed and empty, or `end`.

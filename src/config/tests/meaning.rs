@@ -85,7 +85,7 @@ fn the_host_of_a_webhook_is_shown_unless_it_may_hold_a_secret() {
             "WHOLE" => Some("https://hooks.example/canary".to_owned()),
             _ => None,
         };
-        let config = parse(&text, Path::new("f.yaml"), &env).unwrap();
+        let config = parse("f.yaml", &text, Path::new(""), &env).unwrap();
         config.notify[0].url.masked().to_owned()
     };
     assert_eq!(shown("https://hooks.example/${PART}"), "https://hooks.example/***");

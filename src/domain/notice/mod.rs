@@ -198,10 +198,7 @@ impl Level {
 
     /// The word for an error budget's status.
     pub const fn status(self) -> &'static str {
-        match self {
-            Self::Fine => "healthy",
-            level => level.label(),
-        }
+        if matches!(self, Self::Fine) { "healthy" } else { self.label() }
     }
 
     const fn of_status(status: Status) -> Self {
