@@ -14,11 +14,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, Admin};
 use crate::background::account_poll::{AccountPoll, ClientError};
+use crate::background::notifier::{Notifier, Webhooks};
 use crate::background::watcher;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::calendar::Calendar;
 use crate::domain::engine::Engine;
+use crate::domain::journal::NotifiedRecord;
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::keyring::Keyring;
@@ -112,7 +114,7 @@ impl App {
         let certificate =
             config.tls.as_ref().map(|tls| Certificate::load(&tls.cert, &tls.key)).transpose()?;
         let target = Target::of(&config)?;
-        let (gate, keyring) = open_gate(&config, clock)?;
+        let (gate, keyring, notified) = open_gate(&config, clock)?;
         let gate = Arc::new(gate);
         let data = listener
             .local_addr()
@@ -153,7 +155,11 @@ impl App {
         let (commands, received) = mpsc::channel(16);
         let record = config.load().state.path.clone();
         let in_force = config.clone();
-        let operator = Operator { config, keyring, gate: gate.clone(), proxy, certificate };
+        let webhooks = Webhooks::new(gate.clone(), app.chores.clone())?;
+        let notices = Notifier::new(webhooks.clone(), config.clone(), notified);
+        app.chores.spawn(notices.run(app.stop_chores.clone()));
+        let operator =
+            Operator { config, keyring, gate: gate.clone(), proxy, webhooks, certificate };
         app.chores.spawn(operator.run(watch, received, app.stop_chores.clone()));
         let ready = app.ready.clone();
         let admin = Admin { gate, token, ready, config: in_force, record, commands };
@@ -259,7 +265,10 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }
 
-fn open_gate(config: &Config, clock: Clock) -> Result<(Gate, Keyring), StartError> {
+fn open_gate(
+    config: &Config,
+    clock: Clock,
+) -> Result<(Gate, Keyring, Vec<NotifiedRecord>), StartError> {
     let base = &config.policy;
     let options = StoreOptions {
         path: config.state.path.clone(),
@@ -280,8 +289,9 @@ fn open_gate(config: &Config, clock: Clock) -> Result<(Gate, Keyring), StartErro
         "the record is open"
     );
     let keyring = Keyring::new(std::mem::take(&mut restored.keys));
+    let notified = std::mem::take(&mut restored.notified);
     let policy = operator::overlaid(&keyring, base, now.wall);
     let metrics = Metrics::new(&policy)?;
     metrics.reloaded(true, now.wall);
-    Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring))
+    Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring, notified))
 }

@@ -16,7 +16,7 @@ use crate::domain::engine::{
     PollResult, SYNC_TASK, Snapshot,
 };
 use crate::domain::ids::{Name, SolveId, TaskId};
-use crate::domain::journal::{CreditRecord, Write};
+use crate::domain::journal::{CreditRecord, NotifiedRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
@@ -386,6 +386,13 @@ impl Gate {
                 }
             }
             true
+        }
+    }
+
+    /// Writes down what webhooks were told. Nobody waits for it.
+    pub fn notified(&self, records: Vec<NotifiedRecord>) {
+        for record in records {
+            self.store.send(Write::Notified(record));
         }
     }
 

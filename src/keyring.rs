@@ -76,11 +76,24 @@ pub struct SecretView {
     pub revoked_at: Option<Wall>,
 }
 
+/// What came of a test notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// The webhook's scheme and host.
+    pub url: String,
+    /// The form of its body.
+    pub format: &'static str,
+    /// Why it did not arrive.
+    pub error: Option<String>,
+}
+
 /// What an operator asks of the running sidecar; answered when it is done and on record.
 #[derive(Debug)]
 pub enum Command {
     /// Reads the config again; the answer is why it was refused, if it was.
     Reload(oneshot::Sender<Result<(), String>>),
+    /// Posts a test notice to every webhook.
+    TestNotify(oneshot::Sender<Vec<Tested>>),
     /// Makes a key.
     Create {
         /// Whose.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::notifier::Webhooks;
 use crate::config::{self, Config};
 use crate::domain::journal::{KeyRecord, Write};
 use crate::domain::policy::Policy;
@@ -76,6 +77,8 @@ pub struct Operator {
     pub gate: Arc<Gate>,
     /// The request path.
     pub proxy: Arc<Proxy>,
+    /// Where webhooks are posted to.
+    pub webhooks: Webhooks,
     /// The certificate of the TLS listener, if there is one.
     pub certificate: Option<Arc<Certificate>>,
 }
@@ -182,6 +185,13 @@ impl Operator {
         match command {
             // Taken care of where the file is watched.
             Command::Reload(_) => {}
+            Command::TestNotify(done) => {
+                let testing = self.webhooks.test(self.config.load_full());
+                self.webhooks.tasks.spawn(async move {
+                    // Whoever asked may be gone.
+                    let _ = done.send(testing.await);
+                });
+            }
             Command::Create { tenant, key_id, settings, note, done } => {
                 let key = (tenant.as_str(), key_id.as_str());
                 let made = match self.keyring.create(base, key, &settings, (&note, now)) {

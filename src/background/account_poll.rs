@@ -25,8 +25,8 @@ const EVERY: Duration = Duration::from_secs(15);
 
 /// The HTTP client could not be built.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTP client for account polls")]
-pub struct ClientError(#[source] reqwest::Error);
+#[error("cannot set up the HTTP client for work in the background")]
+pub struct ClientError(#[source] pub(super) reqwest::Error);
 
 /// Asks about accounts, one after the other.
 #[derive(Debug)]

@@ -46,6 +46,7 @@ pub use self::diff::changes;
 pub use self::effective::{effective, key_view, view};
 pub use self::finding::{Faults, Finding};
 pub use self::urls::{Scheme, UpstreamUrl, WebhookUrl};
+pub use crate::domain::notice::Kind as NotifyEvent;
 pub use crate::wire::secret::Secret;
 
 /// Everything the operator decides, checked.
@@ -134,19 +135,6 @@ pub enum NotifyFormat {
     Json,
     Slack,
     Discord,
-}
-
-/// What a webhook may be about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum NotifyEvent {
-    /// A change of an SLO's status.
-    SloStatus,
-    /// A balance at zero, or at or below its threshold.
-    LowBalance,
-    /// A tenant crossing 80 % or 100 % of an allocation.
-    Allocation,
-    /// Trouble with an account at the provider.
-    Account,
 }
 
 /// What is kept on disk.

@@ -120,6 +120,7 @@ impl WebhookUrl {
     pub(super) fn read(scalar: &Scalar) -> Read<Self> {
         let (scheme, _, authority) = split(&scalar.text, "https://hooks.example/x")?;
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = if host_holds_reference(scalar) { "***" } else { host };
         let shown = format!("{}://{host}/***", scheme.as_str());
         Ok(Self { whole: Secret::new(scalar.text.as_str()), shown })
     }
@@ -139,6 +140,15 @@ impl fmt::Debug for WebhookUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
+}
+
+/// Whether a `${…}` was put into the host, where it may be a secret. One that is the whole URL is not.
+fn host_holds_reference(scalar: &Scalar) -> bool {
+    let written = scalar.source.as_ref().and_then(|source| source.split_once("://"));
+    written.is_some_and(|(_, rest)| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        authority.contains("${")
+    })
 }
 
 /// The parts of an http or https URL. The text is not repeated in the error: it may hold a secret.

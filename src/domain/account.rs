@@ -157,6 +157,11 @@ impl Account {
         (no_plan || no_money).then_some(AccountTrouble::Lapsed)
     }
 
+    /// Whether the provider refused the key and did not take it since.
+    pub fn is_key_refused(&self) -> bool {
+        self.key_trouble_until.is_some()
+    }
+
     /// Whether the background may ask about this account: not while its key is refused.
     pub fn may_ask(&self, now: Mono) -> bool {
         self.key_trouble_until.is_none_or(|until| until.since(now).is_zero())

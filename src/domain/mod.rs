@@ -13,6 +13,7 @@ pub mod gcra;
 pub mod ids;
 pub mod journal;
 pub mod money;
+pub mod notice;
 pub mod outcome;
 pub mod plan;
 pub mod policy;

@@ -28,6 +28,7 @@ mod fidelity;
 mod healthcheck;
 mod many_connections;
 mod metrics;
+mod notify;
 mod page;
 mod provider_faults;
 mod provider_oddities;

@@ -6,6 +6,7 @@ mod alerts;
 mod answer;
 mod bills;
 mod keys;
+mod notify;
 mod slo;
 mod solves;
 mod tenants;
@@ -43,6 +44,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/billing", get(bills::all))
         .route("/solves", get(solves::list))
         .route("/accounts", get(accounts::list))
+        .route("/notify/test", post(notify::test))
         .route("/config", get(config))
         .route("/openapi.json", get(openapi))
 }

@@ -77,6 +77,24 @@ fn no_secret_is_shown() {
 }
 
 #[test]
+fn the_host_of_a_webhook_is_shown_unless_it_may_hold_a_secret() {
+    let shown = |url: &str| {
+        let text = format!("notify: [{{ url: \"{url}\" }}]");
+        let env = |name: &str| match name {
+            "PART" => Some("canary".to_owned()),
+            "WHOLE" => Some("https://hooks.example/canary".to_owned()),
+            _ => None,
+        };
+        let config = parse("f.yaml", &text, Path::new(""), &env).unwrap();
+        config.notify[0].url.masked().to_owned()
+    };
+    assert_eq!(shown("https://hooks.example/${PART}"), "https://hooks.example/***");
+    assert_eq!(shown("${WHOLE}"), "https://hooks.example/***");
+    assert_eq!(shown("https://${PART}.example/x"), "https://***/***");
+    assert_eq!(shown("https://me:${PART}@hooks.example/x"), "https://***/***");
+}
+
+#[test]
 fn accounts_without_tenants_are_watched_while_every_key_passes_through() {
     let config = ok("accounts: { main: { key: CANARYaccountkeyCANARYaccountkey } }");
     assert!(config.policy.pass_through);

@@ -36,7 +36,7 @@ pub use identify::Credential;
 pub use poll::{AnswerTo, Asker, PollDecision, PollResult};
 pub use reconfigure::CreditResult;
 pub use settle::{BindResult, SYNC_TASK};
-pub use snapshot::{AccountView, Snapshot, TenantView};
+pub use snapshot::{AccountView, KeyWallet, Snapshot, TenantView};
 pub use wake::Due;
 
 /// Every decision's state.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Engine, Tenant};
+use super::{Engine, Key, Tenant};
 use crate::domain::account::Account;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
@@ -49,6 +49,8 @@ pub struct TenantView {
     pub held: Money,
     /// The wallet's balance; `None` while there is no wallet.
     pub balance: Option<Money>,
+    /// The wallets of its keys.
+    pub key_wallets: Vec<KeyWallet>,
     /// Solves charged today.
     pub day_solves: u64,
     /// Money charged today.
@@ -57,6 +59,17 @@ pub struct TenantView {
     pub month_spent: Money,
     /// Money charged ever.
     pub spent: Money,
+}
+
+/// The wallet of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyWallet {
+    /// The key's id.
+    pub key: Name,
+    /// Holds not taken off.
+    pub balance: Money,
+    /// The configured `low_balance_below`.
+    pub low_balance_below: Option<Money>,
 }
 
 /// One account.
@@ -68,6 +81,8 @@ pub struct AccountView {
     pub in_flight: u32,
     /// Nothing stands against submitting with it.
     pub up: bool,
+    /// The provider refused its key and did not take it since.
+    pub key_refused: bool,
     /// Total and working threads as the provider last said.
     pub threads: Option<(u32, u32)>,
     /// Balance as the provider last said.
@@ -118,6 +133,7 @@ impl Engine {
                 name: account.name.clone(),
                 in_flight: account.in_flight,
                 up: reachable && account.trouble(now.mono).is_none(),
+                key_refused: account.is_key_refused(),
                 threads: account.threads_seen(),
                 balance: account.balance_seen(),
                 balance_minimum: account.policy.low_balance_below,
@@ -145,6 +161,7 @@ impl Engine {
             open: scope.open,
             held: scope.held,
             balance: scope.balance(),
+            key_wallets: tenant.keys.iter().filter_map(key_wallet).collect(),
             day_solves: scope.day_solves(period),
             day_spent: scope.day_spent(period),
             month_spent: scope.month_spent(period),
@@ -170,4 +187,10 @@ impl Engine {
             && in_flight(self.accounts.iter().map(|account| account.in_flight).sum())
             && in_flight(self.in_flight_by_type.iter().sum())
     }
+}
+
+fn key_wallet(key: &Key) -> Option<KeyWallet> {
+    let prepaid = key.policy.limits.prepaid.filter(|_| !key.removed)?;
+    let balance = key.scope.balance()?;
+    Some(KeyWallet { key: key.id.clone(), balance, low_balance_below: prepaid.low_balance_below })
 }

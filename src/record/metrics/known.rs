@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Metrics, Operation, UpstreamResult};
+use super::{Metrics, Notified, Operation, UpstreamResult, event_label};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
+use crate::domain::notice::Kind;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::Policy;
 use crate::domain::rejection::Reason;
@@ -121,6 +122,11 @@ impl Metrics {
             }
             self.solve_duration.with_label_values(&[captcha_type]);
             self.undelivered.with_label_values(&[captcha_type]);
+        }
+        for kind in Kind::ALL.map(Some).into_iter().chain([None]) {
+            for result in Notified::ALL.map(Notified::label) {
+                self.notifications.with_label_values(&[event_label(kind), result]);
+            }
         }
         for reason in Reason::ALL.map(Reason::label) {
             for mode in ["enforced", "shadow"] {

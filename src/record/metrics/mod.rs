@@ -21,6 +21,7 @@ use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::Snapshot;
 use crate::domain::ids::Name;
 use crate::domain::journal::{SettleRecord, SolveRecord, Write};
+use crate::domain::notice::Kind;
 use crate::domain::outcome::SliEvent;
 use crate::domain::policy::Policy;
 use crate::domain::rejection::Reason;
@@ -52,6 +53,7 @@ pub struct Metrics {
     polls_upstream: IntCounter,
     polls_memory: IntCounter,
     http: [HttpHandles; Operation::ALL.len()],
+    notifications: IntCounterVec,
     reload_successful: IntGauge,
     reload_at: IntGauge,
     /// Held for reading while something is counted by tenant or account, so that nothing is counted in
@@ -273,6 +275,11 @@ impl Metrics {
                     overhead: overhead.with_label_values(&[operation]),
                 }
             }),
+            notifications: counters(
+                "solvegate_notifications_total",
+                "Notices to webhooks.",
+                &["event", "result"],
+            )?,
             reload_successful: gauge(
                 &registry,
                 "solvegate_config_last_reload_successful",
@@ -410,6 +417,11 @@ impl Metrics {
         handles.overhead.observe(took.saturating_sub(upstream).as_secs_f64());
     }
 
+    /// A notice was posted, or not. `None`: one that was only a test.
+    pub fn notified(&self, kind: Option<Kind>, result: Notified) {
+        self.notifications.with_label_values(&[event_label(kind), result.label()]).inc();
+    }
+
     /// A config was put in force, or refused.
     pub fn reloaded(&self, successful: bool, at: crate::domain::time::Wall) {
         self.reload_successful.set(i64::from(successful));
@@ -456,6 +468,36 @@ impl Report {
             Self::Good => "good",
             Self::Bad => "bad",
         }
+    }
+}
+
+/// How a notice fared, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notified {
+    /// The webhook took it.
+    Ok,
+    /// It did not, also when it was tried again.
+    Failed,
+    /// It was given up for newer ones, or because its webhook or the process ended.
+    Dropped,
+}
+
+impl Notified {
+    const ALL: [Self; 3] = [Self::Ok, Self::Failed, Self::Dropped];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+const fn event_label(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(kind) => kind.label(),
+        None => "test",
     }
 }
 

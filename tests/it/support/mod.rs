@@ -7,6 +7,7 @@ pub(crate) mod panics;
 pub(crate) mod process;
 pub(crate) mod secrets;
 pub(crate) mod warp;
+pub(crate) mod webhook;
 pub(crate) mod world;
 
 use std::time::Duration;
