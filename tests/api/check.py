@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "api-test-token"
 ACCOUNT = "simulated0account0key00000000000"
 KEYS = {"acme": "acme0key000000000000000000000000", "zen": "zen00key000000000000000000000000"}
-SECONDS = 75
+SECONDS = 60
 PATIENCE = 60
 
 
