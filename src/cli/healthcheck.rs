@@ -12,8 +12,8 @@ const WAIT: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HealthcheckArgs {
-    /// The admin listener's address. Default: `admin.listen` of the config.
-    #[arg(long, value_name = "ADDRESS")]
+    /// The admin listener, such as `http://127.0.0.1:9465`. Default: `admin.listen` of the config.
+    #[arg(long, value_name = "URL", value_parser = address)]
     admin: Option<SocketAddr>,
     #[command(flatten)]
     file: ConfigFile,
@@ -35,6 +35,14 @@ pub(super) fn healthcheck(arguments: &HealthcheckArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `http://127.0.0.1:9465`, or without the scheme.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let address = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    address
+        .parse()
+        .map_err(|_| "must be like http://127.0.0.1:9465, an IP address and a port".into())
 }
 
 /// A listener on every address is asked on loopback.

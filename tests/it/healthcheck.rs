@@ -7,7 +7,7 @@ use crate::support::{Setup, World};
 
 fn asked(address: SocketAddr) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_solvegate"))
-        .args(["healthcheck", "--admin", &address.to_string()])
+        .args(["healthcheck", "--admin", &format!("http://{address}")])
         .output()
         .unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
