@@ -288,9 +288,9 @@ fn open_gate(
         tenants_charged = restored.charged.len(),
         "the record is open"
     );
-    let keyring = Keyring::new(std::mem::take(&mut restored.keys));
+    let mut keyring = Keyring::new(std::mem::take(&mut restored.keys));
     let notified = std::mem::take(&mut restored.notified);
-    let policy = operator::overlaid(&keyring, base, now.wall);
+    let policy = operator::overlaid(&mut keyring, base, now.wall);
     let metrics = Metrics::new(&policy)?;
     metrics.reloaded(true, now.wall);
     Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring, notified))

@@ -119,7 +119,7 @@ impl Operator {
         }
     }
 
-    async fn reload(&self, path: Option<&PathBuf>) -> Result<(), String> {
+    async fn reload(&mut self, path: Option<&PathBuf>) -> Result<(), String> {
         let outcome = match load(path).await {
             Ok(config) => self.put_in_force(config),
             Err(why) => Err(why),
@@ -139,7 +139,7 @@ impl Operator {
     }
 
     /// Puts a changed config in force, whole or not at all; what changed.
-    fn put_in_force(&self, mut config: Config) -> Result<Vec<String>, String> {
+    fn put_in_force(&mut self, mut config: Config) -> Result<Vec<String>, String> {
         let old = self.config.load();
         if config.policy.pass_through && !old.policy.pass_through {
             let text = "the file names no tenants any more, which would forward every key as it is; \
@@ -168,15 +168,16 @@ impl Operator {
         for (name, key) in &old.account_keys {
             config.account_keys.entry(name.clone()).or_insert_with(|| key.clone());
         }
-        self.gate.reconfigure(&self.overlaid(&config.policy));
+        let policy = self.overlaid(&config.policy);
+        self.gate.reconfigure(&policy);
         self.proxy.redirect(target);
         self.config.store(Arc::new(config));
         Ok(changes)
     }
 
     /// The config's policy with the keys that were made and taken back at run time.
-    fn overlaid(&self, base: &Policy) -> Arc<Policy> {
-        overlaid(&self.keyring, base, self.gate.now().wall)
+    fn overlaid(&mut self, base: &Policy) -> Arc<Policy> {
+        overlaid(&mut self.keyring, base, self.gate.now().wall)
     }
 
     async fn change_keys(&mut self, command: Command) {
@@ -253,15 +254,21 @@ impl Operator {
 
     fn put_keys_in_force(&mut self, records: Vec<KeyRecord>) {
         self.keyring.take(records);
-        self.gate.reconfigure(&self.overlaid(&self.config.load().policy));
+        self.reconfigure();
+    }
+
+    fn reconfigure(&mut self) {
+        let config = self.config.load_full();
+        let policy = self.overlaid(&config.policy);
+        self.gate.reconfigure(&policy);
     }
 
     /// Puts the ends of rerolled secrets in force when their time has come.
-    fn end_secrets(&self) {
-        let now = self.gate.now().wall;
-        let policy = self.gate.policy();
-        if self.keyring.ended(now).any(|hash| !policy.revoked.contains(&hash)) {
-            self.gate.reconfigure(&self.overlaid(&self.config.load().policy));
+    fn end_secrets(&mut self) {
+        let (config, now) = (self.config.load_full(), self.gate.now().wall);
+        let refused = self.keyring.refused(&config.policy, now);
+        if !refused.is_subset(&self.gate.policy().revoked) {
+            self.reconfigure();
         }
     }
 }
@@ -271,7 +278,7 @@ fn writes(records: &[KeyRecord]) -> Vec<Write> {
 }
 
 /// The config's policy with the keyring over it; what had to be left out is logged.
-pub fn overlaid(keyring: &Keyring, base: &Policy, now: Wall) -> Arc<Policy> {
+pub fn overlaid(keyring: &mut Keyring, base: &Policy, now: Wall) -> Arc<Policy> {
     let (policy, left_out) = keyring.overlay(base, now);
     for why in left_out {
         tracing::warn!("a key made at run time is left out: {why}");

@@ -47,7 +47,7 @@ pub(super) async fn list(
     let keys = ask(&admin, |done| Command::List { tenant, done }).await?;
     let now = admin.gate.now().wall;
     let shown = |view: KeyView| {
-        let revoked = view.secrets.iter().all(|it| it.revoked_at.is_some_and(|at| at <= now));
+        let revoked = view.secrets.iter().all(|it| it.revoked_at.is_some());
         let expired = view.policy.expires.is_some_and(|at| at <= now);
         Key {
             source: if view.created_at.is_some() { "api" } else { "config" },

@@ -5,6 +5,9 @@
 //! holds is one [`KeyRecord`] per secret; [`Keyring::overlay`] makes the policy in force of config and
 //! records.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -21,6 +24,8 @@ use crate::wire::secret::Secret;
 
 /// The official SDK insists on this length.
 const KEY_LENGTH: usize = 32;
+/// When a secret of the config was made, which nobody knows.
+const OF_CONFIG: Wall = Wall(0);
 const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// The longest overlap of a reroll.
@@ -155,12 +160,15 @@ pub struct Made {
 #[derive(Debug, Default)]
 pub struct Keyring {
     records: BTreeMap<KeyHash, KeyRecord>,
+    /// Secrets whose end has come once: a clock that goes back does not make them good again.
+    ended: BTreeSet<KeyHash>,
 }
 
 impl Keyring {
     /// The keyring that the record gave back.
     pub fn new(records: Vec<KeyRecord>) -> Self {
-        Self { records: records.into_iter().map(|record| (record.hash, record)).collect() }
+        let records = records.into_iter().map(|record| (record.hash, record)).collect();
+        Self { records, ended: BTreeSet::new() }
     }
 
     /// Takes in what was written down.
@@ -170,14 +178,12 @@ impl Keyring {
 
     /// The policy of the config with these keys in it, as of `now`. A key whose settings the config of
     /// today refuses, or whose tenant is gone, is left out with a sentence that says so.
-    pub fn overlay(&self, base: &Policy, now: Wall) -> (Policy, Vec<String>) {
+    pub fn overlay(&mut self, base: &Policy, now: Wall) -> (Policy, Vec<String>) {
         let mut policy = base.clone();
         let mut left_out = Vec::new();
         let taken: BTreeSet<_> = hashes_of(base).collect();
+        policy.revoked.extend(self.refused(base, now));
         for record in self.by_age() {
-            if record.is_revoked(now) {
-                policy.revoked.insert(record.hash);
-            }
             if taken.contains(&record.hash) {
                 continue;
             }
@@ -188,9 +194,32 @@ impl Keyring {
         (policy, left_out)
     }
 
-    /// The secrets that are refused as of `now`.
-    pub fn ended(&self, now: Wall) -> impl Iterator<Item = KeyHash> {
-        self.records.values().filter(move |record| record.is_revoked(now)).map(|record| record.hash)
+    /// The secrets that are refused as of `now`: those whose end has come, once and for all, and whatever
+    /// the clock says those of revoked keys and those that the config had and has no more.
+    pub fn refused(&mut self, base: &Policy, now: Wall) -> BTreeSet<KeyHash> {
+        let records = self.records.values();
+        let ended = records.clone().filter(|record| record.is_revoked(now));
+        self.ended.extend(ended.map(|record| record.hash));
+        let configured: BTreeSet<_> = hashes_of(base).collect();
+        let live = self.live(base);
+        let refused = records.filter(|record| {
+            self.ended.contains(&record.hash)
+                || !live.contains(&(&record.tenant, &record.key_id))
+                || record.created_at == OF_CONFIG && !configured.contains(&record.hash)
+        });
+        refused.map(|record| record.hash).collect()
+    }
+
+    /// The keys that were not taken back, of those with records: one of their secrets has no end, as every
+    /// reroll leaves it.
+    fn live<'a>(&'a self, base: &'a Policy) -> BTreeSet<(&'a Name, &'a Name)> {
+        let untouched = base.tenants.iter().flat_map(|(tenant, policy)| {
+            let keys = policy.keys.iter();
+            let keys = keys.filter(|(_, key)| !self.records.contains_key(&key.hash));
+            keys.map(move |(key_id, _)| (tenant, key_id))
+        });
+        let records = self.records.values().filter(|record| record.revoked_at.is_none());
+        records.map(|record| (&record.tenant, &record.key_id)).chain(untouched).collect()
     }
 
     /// Makes a key. `settings` is JSON in the words of the config's key section.
@@ -235,11 +264,11 @@ impl Keyring {
             return Err(KeyError::Invalid("overlap must be at most 30d".to_owned()));
         }
         let mut records = self.secrets(base, (tenant, key_id))?;
-        records.retain(|record| !record.is_revoked(now));
-        let Some(last) = records.last().cloned() else {
+        let Some(live) = records.iter().find(|record| record.revoked_at.is_none()).cloned() else {
             let (tenant, _) = tenant_of(base, tenant)?;
             return Err(KeyError::Revoked { tenant, key_id: key_id.to_owned() });
         };
+        records.retain(|record| !record.is_revoked(now));
         let mut undo = records.clone();
         let secret = new_secret();
         for record in &mut records {
@@ -252,7 +281,7 @@ impl Keyring {
             created_at: now,
             revoked_at: None,
             note: note.to_owned(),
-            ..last
+            ..live
         };
         undo.push(KeyRecord { revoked_at: Some(now), ..new.clone() });
         records.push(new);
@@ -338,7 +367,7 @@ impl Keyring {
                 hash: key.hash,
                 tenant: tenant.clone(),
                 key_id: key_id.clone(),
-                created_at: Wall(0),
+                created_at: OF_CONFIG,
                 revoked_at: None,
                 settings: None,
                 note: String::new(),
@@ -400,161 +429,4 @@ fn new_secret() -> Secret {
         .map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())]))
         .collect();
     Secret::new(key)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    const NOW: Wall = Wall(1_795_262_400_000);
-    const KEY: (&str, &str) = ("acme", "prod");
-
-    fn base() -> Policy {
-        let text = "accounts: { main: { key: 0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a } }\n\
-            tenants: { acme: { keys: { prod: { key: 0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b } } } }";
-        config::parse("a.yaml", text, Path::new("/"), &|_| None).unwrap().policy
-    }
-
-    fn hashes(policy: &Policy, key_id: &str) -> Vec<KeyHash> {
-        policy.tenants["acme"].keys[key_id].hashes().collect()
-    }
-
-    #[test]
-    fn a_made_key_has_its_settings_and_a_secret_of_32_characters() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        let settings = r#"{"rate_per_minute": 5, "prepaid": {"opening_balance": 0.1}}"#;
-
-        let made = keyring.create(&base, ("acme", "batch"), settings, ("ann", NOW)).unwrap();
-
-        assert_eq!(made.secret.expose().len(), 32);
-        keyring.take(made.records);
-        let (policy, left_out) = keyring.overlay(&base, NOW);
-        assert!(left_out.is_empty());
-        let key = &policy.tenants["acme"].keys["batch"];
-        assert_eq!(key.hash, made.secret.sha256());
-        assert_eq!(key.limits.rate.unwrap().per_minute, 5);
-        let opening = key.limits.prepaid.unwrap().opening_balance;
-        assert_eq!(opening, crate::domain::money::Money::from_micros(100_000));
-    }
-
-    #[test]
-    fn what_cannot_be_made_is_refused_with_a_reason() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        let refused = |keyring: &Keyring, key, settings| {
-            keyring.create(&base, key, settings, ("", NOW)).unwrap_err().to_string()
-        };
-        assert!(refused(&keyring, ("nobody", "a"), "{}").contains("no tenant `nobody`"));
-        assert!(refused(&keyring, ("acme", "a b"), "{}").contains("id"));
-        assert!(refused(&keyring, KEY, "{}").contains("another id"));
-        for (settings, word) in [
-            (r#"{"rate": 5}"#, "rate_per_minute"),
-            (r#"{"rate_per_minute": 0}"#, "at least 1"),
-            (r#"{"key": "0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c0c"}"#, "key"),
-            (r#"["a"]"#, "mapping"),
-        ] {
-            let text = refused(&keyring, ("acme", "a"), settings);
-            assert!(text.contains(word), "{settings}: {text}");
-        }
-        let made = keyring.create(&base, ("acme", "a"), "{}", ("", NOW)).unwrap();
-        keyring.take(made.records);
-        assert!(refused(&keyring, ("acme", "a"), "{}").contains("another id"));
-    }
-
-    #[test]
-    fn a_reroll_keeps_the_old_secret_for_the_overlap() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        let overlap = Duration::from_mins(1);
-        let made = keyring.reroll(&base, KEY, overlap, ("bob", NOW)).unwrap();
-        keyring.take(made.records);
-
-        let (during, _) = keyring.overlay(&base, NOW);
-        let (after, _) = keyring.overlay(&base, NOW + overlap);
-
-        let both = [base.tenants["acme"].keys["prod"].hash, made.secret.sha256()];
-        assert_eq!(hashes(&during, "prod"), both);
-        assert!(during.revoked.is_empty());
-        assert_eq!(after.revoked, BTreeSet::from([both[0]]));
-        assert_eq!(keyring.ended(NOW).count(), 0);
-        assert_eq!(keyring.ended(NOW + overlap).count(), 1);
-
-        let again = keyring.reroll(&base, KEY, overlap * 2, ("bob", NOW)).unwrap();
-        let ends: Vec<_> = again.records.iter().map(|record| record.revoked_at).collect();
-        assert_eq!(
-            ends,
-            [Some(NOW + overlap), Some(NOW + overlap * 2), None],
-            "ends never move out"
-        );
-    }
-
-    #[test]
-    fn a_revocation_ends_every_secret_of_that_key_and_no_other() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        let other = keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap();
-        keyring.take(other.records);
-        let made = keyring.reroll(&base, KEY, OVERLAP_MAX, ("", NOW)).unwrap();
-        keyring.take(made.records);
-
-        keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
-
-        let (policy, _) = keyring.overlay(&base, NOW);
-        assert!(hashes(&policy, "prod").iter().all(|hash| policy.revoked.contains(hash)));
-        assert!(!policy.revoked.contains(&other.secret.sha256()));
-        let again = keyring.reroll(&base, KEY, Duration::ZERO, ("", NOW)).unwrap_err();
-        assert!(matches!(again, KeyError::Revoked { .. }));
-        let listed = keyring.list(&base, "acme").unwrap();
-        assert_eq!(listed.len(), 2);
-        assert_eq!(listed[1].note, "leaked");
-        assert!(listed[1].secrets.iter().all(|secret| secret.revoked_at == Some(NOW)));
-    }
-
-    #[test]
-    fn taking_a_key_back_again_changes_nothing() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
-        let later = NOW + Duration::from_mins(1);
-
-        let again = keyring.revoke(&base, KEY, ("again", later)).unwrap();
-
-        assert_eq!(again.len(), 1);
-        assert_eq!((again[0].revoked_at, again[0].note.as_str()), (Some(NOW), "leaked"));
-        let nobody = keyring.revoke(&base, ("acme", "nokey"), ("", NOW)).unwrap_err();
-        assert!(matches!(nobody, KeyError::NoKey { .. }));
-    }
-
-    #[test]
-    fn what_is_undone_leaves_the_old_secret_good_and_the_new_one_refused() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        let key = keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap();
-        keyring.take(key.records);
-        let second = keyring.create(&base, ("acme", "late"), "{}", ("", NOW)).unwrap();
-        let rerolled = [KEY, ("acme", "batch")]
-            .map(|key| keyring.reroll(&base, key, Duration::ZERO, ("", NOW)).unwrap());
-        for made in [second].into_iter().chain(rerolled) {
-            // Written in the end, one after the other.
-            keyring.take(made.records);
-            keyring.take(made.undo);
-            assert!(keyring.ended(NOW).any(|hash| hash == made.secret.sha256()));
-        }
-
-        let (policy, _) = keyring.overlay(&base, NOW);
-
-        let good = |key_id| hashes(&policy, key_id).iter().any(|it| !policy.revoked.contains(it));
-        assert_eq!(["prod", "batch", "late"].map(good), [true, true, false]);
-    }
-
-    #[test]
-    fn keys_of_a_tenant_that_left_the_config_are_left_out_and_come_back_with_it() {
-        let (base, mut keyring) = (base(), Keyring::default());
-        keyring.take(keyring.create(&base, ("acme", "batch"), "{}", ("", NOW)).unwrap().records);
-        let mut without = base.clone();
-        without.tenants.clear();
-
-        let (policy, left_out) = keyring.overlay(&without, NOW);
-
-        assert!(policy.tenants.is_empty());
-        assert_eq!(left_out, ["key acme/batch: its tenant is not in the config"]);
-        assert!(keyring.overlay(&base, NOW).0.tenants["acme"].keys.contains_key("batch"));
-    }
 }
