@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{get, submission};
-use crate::support::{ACCOUNT, ACME, Api, Client, Setup, TOKEN, World, ZEN, until, until_it};
+use crate::support::client::get;
+use crate::support::usual::traffic;
+use crate::support::{ACCOUNT, ACME, Api, Client, Setup, TOKEN, World, until_it};
 
 const TENANTS: &str = "acme: { daily_limit: 4, daily_spend_cap: 1.00, keys: { prod: { key: ACME } } }, \
     zen: { in_flight_max: 1, keys: { prod: { key: ZEN } } }";
@@ -15,22 +16,6 @@ fn api(world: &World) -> Api {
 async fn start() -> World {
     let rest = format!("admin: {{ listen: '127.0.0.1:0', token: {TOKEN} }}");
     World::start(Setup { tenants: TENANTS, rest, ..Setup::default() }).await
-}
-
-/// Three solves that were delivered, one that failed, two refusals.
-async fn traffic(world: &World) {
-    for number in 0..3 {
-        let id = world.submit(ACME, &format!("answer=a{number}")).await;
-        world.poll_to_end(ACME, &id).await;
-    }
-    let id = world.submit(ZEN, "error=ERROR_CAPTCHA_UNSOLVABLE").await;
-    world.poll_to_end(ZEN, &id).await;
-    world.settled().await;
-    world.submit(ZEN, "never").await;
-    for _ in 0..2 {
-        assert_eq!(world.get(&submission(ZEN, "")).await.reason(), "in_flight");
-    }
-    until("all is on record", || world.solves().len() == 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 
 use crate::support::client::submission;
-use crate::support::{ACME, Setup, TOKEN, World, ZEN, until};
+use crate::support::usual::traffic;
+use crate::support::{Setup, TOKEN, World};
 
 const TENANTS: &str = "acme: { prepaid: { opening_balance: 1.00 }, keys: { prod: { key: ACME } } }, \
     zen: { in_flight_max: 1, keys: { prod: { key: ZEN } } }";
@@ -51,22 +52,6 @@ async fn failure(command: Command) -> String {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.starts_with("error: "), "{text}");
     text
-}
-
-/// Three delivered answers, a failure and two refusals.
-async fn traffic(world: &World) {
-    for number in 0..3 {
-        let id = world.submit(ACME, &format!("answer=a{number}")).await;
-        world.poll_to_end(ACME, &id).await;
-    }
-    let id = world.submit(ZEN, "error=ERROR_CAPTCHA_UNSOLVABLE").await;
-    world.poll_to_end(ZEN, &id).await;
-    world.settled().await;
-    world.submit(ZEN, "never").await;
-    for _ in 0..2 {
-        assert_eq!(world.get(&submission(ZEN, "")).await.reason(), "in_flight");
-    }
-    until("all is on record", || world.solves().len() == 4).await;
 }
 
 /// The text with what differs from run to run replaced.

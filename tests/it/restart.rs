@@ -4,6 +4,7 @@ use solvegate::domain::outcome::Outcome;
 use solvegate::simulate::Operation;
 
 use crate::support::client::{get, poll};
+use crate::support::usual::submit_large;
 use crate::support::{ACME, Client, Setup, World, ZEN, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +53,7 @@ async fn an_answer_that_was_ready_is_charged_when_it_is_polled_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_on_its_way_is_charged_once() {
     let mut world = World::start(Setup::default()).await;
-    let id = large(&world).await;
+    let id = submit_large(&world).await;
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut client = Client::over(socket.connect(world.app().data).await.unwrap());
@@ -85,18 +86,4 @@ async fn the_watcher_settles_what_was_abandoned_before_a_restart() {
     world.settled().await;
     assert_eq!(world.received(Operation::Poll).len(), 40, "each is asked about once");
     world.close(40).await;
-}
-
-async fn large(world: &World) -> String {
-    let wish = format!("https://sim.test/?answer={}", "a".repeat(3_900_000));
-    let body = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("key", ACME),
-            ("method", "turnstile"),
-            ("sitekey", "s"),
-            ("pageurl", &wish),
-        ])
-        .finish();
-    let mut client = world.client().await;
-    client.post("/in.php", "application/x-www-form-urlencoded", body.as_bytes()).await.id()
 }

@@ -6,6 +6,7 @@ use solvegate::domain::outcome::Outcome;
 use solvegate::simulate::{Fault, FaultRule, Operation};
 
 use crate::support::client::{get, poll, post, submission};
+use crate::support::usual::{LARGE, submit_large};
 use crate::support::{ACME, Client, Setup, World, ZEN, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,23 +88,6 @@ async fn a_large_answer_that_is_read_slowly_is_charged_at_its_end() {
     assert_eq!(answer.body.len(), 3 + LARGE);
     world.settled().await;
     world.close(1).await;
-}
-
-/// More than the socket buffers of loopback hold.
-const LARGE: usize = 3_900_000;
-
-async fn submit_large(world: &World) -> String {
-    let wish = format!("https://sim.test/?answer={}", "a".repeat(LARGE));
-    let body = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("key", ACME),
-            ("method", "turnstile"),
-            ("sitekey", "s"),
-            ("pageurl", &wish),
-        ])
-        .finish();
-    let mut client = world.client().await;
-    client.post("/in.php", "application/x-www-form-urlencoded", body.as_bytes()).await.id()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod panics;
 pub(crate) mod process;
 pub(crate) mod secrets;
+pub(crate) mod usual;
 pub(crate) mod warp;
 pub(crate) mod webhook;
 pub(crate) mod world;
