@@ -18,6 +18,7 @@ ROOT = HERE.parent.parent
 RULES = sorted((ROOT / "rules").glob("*.yml"))
 TESTS = sorted(HERE.glob("*.yml"))
 RUNBOOKS = ROOT / "docs" / "runbooks"
+INDEX = RUNBOOKS / "README.md"
 METRICS = HERE / "metrics_used.txt"
 SEVERITIES = {"critical", "warning", "info", "none"}
 SECTIONS = ["## What it means", "## Confirm", "## Do", "## Do not"]
@@ -81,13 +82,20 @@ def runbook_links_have_one_base():
 
 
 def alerts_and_runbooks_pair_up():
-    files = {path.stem for path in RUNBOOKS.glob("*")}
+    files = {path.stem for path in RUNBOOKS.glob("*")} - {INDEX.stem}
     yield from (f"{name}: no docs/runbooks/{name}.md" for name in sorted(alerts.keys() - files))
     yield from (f"docs/runbooks/{name}.md: no such alert" for name in sorted(files - alerts.keys()))
 
 
+def the_list_of_alerts_is_current():
+    said = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| ([\w ]+) \| \S", INDEX.read_text(), re.MULTILINE)
+    true = {(name, name, rule["labels"]["severity"], rule.get("for", "at once")) for name, rule in alerts.items()}
+    yield from (f"{INDEX.name}: not so in rules/: {row}" for row in said if row not in true)
+    yield from (f"{INDEX.name}: missing: {row}" for row in sorted(true - set(said)))
+
+
 def runbooks_have_their_sections():
-    for path in sorted(RUNBOOKS.glob("*.md")):
+    for path in sorted(set(RUNBOOKS.glob("*.md")) - {INDEX}):
         text = path.read_text()
         if not text.startswith(f"# {path.stem}\n"):
             yield f"{path.name}: the title is not the alert"
@@ -210,9 +218,9 @@ def main():
     passed = failed = 0
     for check in (
         golden_metrics_are_clean, rules_are_valid, no_histogram_bucket_is_matched, alerts_are_annotated,
-        runbook_links_have_one_base, alerts_and_runbooks_pair_up, runbooks_have_their_sections, queries_of_runbooks_are_valid,
-        recorded_names_in_runbooks_exist, metrics_used_is_current, every_alert_fires_and_clears_in_a_test,
-        groups_are_tested_in_their_order, prometheus_example_is_valid, alertmanager_example_is_valid,
+        runbook_links_have_one_base, alerts_and_runbooks_pair_up, the_list_of_alerts_is_current,
+        runbooks_have_their_sections, queries_of_runbooks_are_valid, recorded_names_in_runbooks_exist,
+        metrics_used_is_current, every_alert_fires_and_clears_in_a_test, groups_are_tested_in_their_order, prometheus_example_is_valid, alertmanager_example_is_valid,
         alerts_reach_their_receivers, an_inhibition_stays_with_its_subject,
     ):
         wrong = check()
