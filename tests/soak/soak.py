@@ -129,7 +129,8 @@ class Watch(threading.Thread):
     def take(self, at):
         remembered = query(self.record, "SELECT count(*) FROM tasks")[0][0]
         status = Path(f"/proc/{self.pid}/status").read_text()
-        links = [link(path) for path in Path(f"/proc/{self.pid}/fd").iterdir()]
+        # What is closed while they are listed is none of them.
+        links = [target for path in Path(f"/proc/{self.pid}/fd").iterdir() if (target := link(path))]
         with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=PATIENCE) as answer:
             metrics = answer.read().decode()
         return Sample(

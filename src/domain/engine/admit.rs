@@ -233,7 +233,7 @@ impl Engine {
         let forget_at = now.mono + self.policy.forget_after.max(deadline);
         self.solves.insert(
             solve,
-            Solve {
+            Box::new(Solve {
                 submission,
                 price,
                 submitted: now,
@@ -258,7 +258,7 @@ impl Engine {
                 unwatched: self.policy.pass_through,
                 wake_at: Mono(u64::MAX),
                 forget_at,
-            },
+            }),
         );
         self.schedule(solve);
         admitted

@@ -49,7 +49,8 @@ pub struct Engine {
     keys: HashMap<KeyHash, KeyPlace>,
     accounts: Vec<Account>,
     account_places: BTreeMap<Name, u32>,
-    solves: HashMap<SolveId, Solve>,
+    /// Boxed: a table of hundreds of thousands that doubles moves 16 bytes of each under the lock.
+    solves: HashMap<SolveId, Box<Solve>>,
     tasks: HashMap<(u32, TaskId), SolveId>,
     next_solve: u64,
     in_flight_by_type: [u32; CaptchaType::ALL.len()],

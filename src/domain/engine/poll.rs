@@ -238,7 +238,7 @@ impl Engine {
 
     /// What one success of that solve costs.
     pub fn price_of(&self, solve_id: SolveId) -> Option<crate::domain::money::Money> {
-        self.solves.get(&solve_id).map(Solve::price)
+        self.solves.get(&solve_id).map(|solve| solve.price())
     }
 
     fn keep_answer(&mut self, solve_id: SolveId, answer: Arc<Answer>) {

@@ -271,7 +271,7 @@ impl Engine {
         };
         self.take_restored(identity, &solve);
         self.tasks.insert((account, task.task_id), task.solve);
-        self.solves.insert(task.solve, solve);
+        self.solves.insert(task.solve, Box::new(solve));
         self.schedule(task.solve);
     }
 
