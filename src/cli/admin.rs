@@ -105,11 +105,11 @@ impl AdminArgs {
     }
 
     fn of_config(&self) -> Result<(String, Option<Secret>), CommandError> {
-        let config = self.config.load().map_err(|faults| CommandError::Config {
+        let admin = self.config.load_admin().map_err(|faults| CommandError::Config {
             path: self.config.path().unwrap_or_default(),
             fault: faults.list().first().map(ToString::to_string).unwrap_or_default(),
         })?;
-        Ok((format!("http://{}", reachable(config.admin.listen)), config.admin.token))
+        Ok((format!("http://{}", reachable(admin.listen)), admin.token))
     }
 }
 

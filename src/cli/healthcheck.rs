@@ -20,9 +20,9 @@ pub(super) struct HealthcheckArgs {
 }
 
 pub(super) fn healthcheck(arguments: &HealthcheckArgs) -> ExitCode {
-    let address = match (arguments.admin, arguments.file.load()) {
+    let address = match (arguments.admin, arguments.file.load_admin()) {
         (Some(address), _) => address,
-        (None, Ok(config)) => config.admin.listen,
+        (None, Ok(admin)) => admin.listen,
         (None, Err(faults)) => {
             eprintln!("{faults}");
             return ExitCode::FAILURE;

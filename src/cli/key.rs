@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use http::Method;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::admin::{AdminArgs, AdminClient, CommandError, by, encoded, finish, query, show};
 use super::table::{entries, table, word};
+use crate::clock::Clock;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
@@ -125,11 +127,47 @@ async fn list(tenant: &str, admin: &AdminArgs) -> Result<(), CommandError> {
         return show(answer);
     }
     let keys = client.parse(&answer)?;
+    let now = Timestamp::from_millisecond(Clock::start().now().wall.0).unwrap_or_default();
     let rows = entries(&keys, "keys").iter().map(|key| {
-        let good = entries(key, "secrets").iter().filter(|it| it["revoked_at"].is_null()).count();
         let mut row: Vec<_> = ["id", "source", "state"].map(|name| word(&key[name])).into();
-        row.extend([good.to_string(), word(&key["created_at"]), word(&key["note"])]);
+        row.extend([secrets(key, now), word(&key["created_at"]), word(&key["note"])]);
         row
     });
     show(table(&["KEY", "FROM", "STATE", "SECRETS", "MADE", "NOTE"], rows.collect()))
+}
+
+/// `1`, or during a reroll's overlap `1, 1 more until 2026-11-21T12:40:00Z`.
+fn secrets(key: &Value, now: Timestamp) -> String {
+    let (mut good, mut ending) = (0, Vec::new());
+    for secret in entries(key, "secrets") {
+        match secret["revoked_at"].as_str().map(str::parse::<Timestamp>) {
+            None => good += 1,
+            Some(Ok(end)) if end > now => ending.push(end),
+            Some(_) => {}
+        }
+    }
+    match ending.iter().max() {
+        Some(last) if good > 0 => format!("{good}, {} more until {last:.0}", ending.len()),
+        // Of a revoked key, after the clock went back.
+        _ => good.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_end_are_named_with_their_end() {
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let shown = |ends: &[Option<&str>]| {
+            let list: Vec<_> = ends.iter().map(|end| json!({ "revoked_at": end })).collect();
+            secrets(&json!({ "secrets": list }), now)
+        };
+        let (past, future) = (Some("2026-11-21T11:59:59.5Z"), Some("2026-11-21T12:40:00.25Z"));
+
+        assert_eq!(shown(&[None]), "1");
+        assert_eq!(shown(&[past, future, None]), "1, 1 more until 2026-11-21T12:40:00Z");
+        assert_eq!(shown(&[past, future]), "0");
+    }
 }

@@ -104,6 +104,14 @@ impl ConfigFile {
             None => Ok(config::default_config()),
         }
     }
+
+    /// How the admin listener is reached; the rest of the config may need secrets that only the sidecar has.
+    fn load_admin(&self) -> Result<config::Admin, Faults> {
+        match self.path() {
+            Some(path) => config::load_admin(&path, &|name| std::env::var(name).ok()),
+            None => Ok(config::default_config().admin),
+        }
+    }
 }
 
 /// Runs the command line.

@@ -206,11 +206,24 @@ pub fn default_config() -> Config {
 
 /// Reads and checks a file; `env` looks an environment variable up.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+    check_file(path, env, |_| true)
+}
+
+/// Only how the admin listener is reached, for whoever has none of the other secrets.
+pub fn load_admin(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Admin, Faults> {
+    check_file(path, env, |key| key == "admin").map(|config| config.admin)
+}
+
+fn check_file(
+    path: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    wanted: fn(&str) -> bool,
+) -> Result<Config, Faults> {
     let report = Report::new(&path.display().to_string());
     match read_file(path) {
         Ok(text) => {
             let base_dir = path.parent().unwrap_or_else(|| Path::new(""));
-            check(&text, base_dir, env, report)
+            check(&text, (base_dir, env), wanted, report)
         }
         Err(sentence) => {
             report.fault(&Place::default(), sentence);
@@ -227,7 +240,7 @@ pub fn parse(
     base_dir: &Path,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Faults> {
-    check(text, base_dir, env, Report::new(name))
+    check(text, (base_dir, env), |_| true, Report::new(name))
 }
 
 /// The settings of a key that is made at run time, as JSON in the words of a key's section here. They
@@ -262,15 +275,19 @@ fn read_file(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 text; save it as UTF-8".into())
 }
 
+/// Checks the sections that are `wanted`.
 fn check(
     text: &str,
-    base_dir: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
+    (base_dir, env): (&Path, &dyn Fn(&str) -> Option<String>),
+    wanted: fn(&str) -> bool,
     report: Report,
 ) -> Result<Config, Faults> {
     let Some(mut root) = yaml::parse(text, &report) else {
         return conclude(default_config(), report);
     };
+    if let Kind::Mapping(entries) = &mut root.kind {
+        entries.retain(|entry| wanted(&entry.key));
+    }
     Sources::new(base_dir, env).expand(&mut root, &Place::default(), &report);
     let config = service::read(&root, base_dir, &report);
     conclude(config, report)

@@ -254,7 +254,7 @@ async fn where_the_sidecar_is_and_what_opens_it_is_found_or_asked_for() {
     let mut from_config = command(&world, &["slo"]);
     from_config.env_remove("SOLVEGATE_ADMIN_URL").env_remove("SOLVEGATE_ADMIN_TOKEN");
     assert!(output(from_config).await.status.success());
-    std::fs::write(world.folder.path().join("solvegate.yaml"), "colour: red\n").unwrap();
+    std::fs::write(world.folder.path().join("solvegate.yaml"), "admin: { colour: red }\n").unwrap();
     let mut faulty = command(&world, &["slo"]);
     faulty.env_remove("SOLVEGATE_ADMIN_URL");
     assert!(failure(faulty).await.contains("say where the sidecar is with --admin URL"));
@@ -297,5 +297,34 @@ async fn the_commands_of_the_readme_do_what_they_say() {
 
     assert_eq!(world.tenant("acme").balance.unwrap().to_string(), "26.00");
     assert!(world.folder.path().join("acme.csv").exists());
+    world.close(0).await;
+}
+
+/// In another terminal than the sidecar's its secrets are not set.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_finds_the_sidecar_by_a_config_whose_other_secrets_it_lacks() {
+    let world = start().await;
+    let config = format!(
+        "admin: {{ listen: '{}', token: \"${{ADMIN_TOKEN}}\" }}\n\
+         accounts: {{ main: {{ key: \"${{NOT_SET_HERE}}\" }} }}\n\
+         tenants: {{ acme: {{ keys: {{ prod: {{ key: \"${{file:not-there}}\" }} }} }} }}\n",
+        world.app().admin
+    );
+    std::fs::write(world.folder.path().join("solvegate.yaml"), config).unwrap();
+    let by_config = |arguments: &[&str]| {
+        let mut command = command(&world, arguments);
+        command.env_remove("SOLVEGATE_ADMIN_URL").env_remove("SOLVEGATE_ADMIN_TOKEN");
+        command.env_remove("NOT_SET_HERE").env("ADMIN_TOKEN", TOKEN);
+        command
+    };
+
+    let done = output(by_config(&["key", "list", "acme"])).await;
+    assert!(done.status.success(), "{done:?}");
+    assert!(String::from_utf8(done.stdout).unwrap().contains("prod"));
+    assert!(output(by_config(&["healthcheck"])).await.status.success());
+
+    let mut without = by_config(&["key", "list", "acme"]);
+    without.env_remove("ADMIN_TOKEN");
+    assert!(failure(without).await.contains("needs the environment variable ADMIN_TOKEN"));
     world.close(0).await;
 }
