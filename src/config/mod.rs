@@ -198,27 +198,26 @@ pub struct TenantDefaults {
     pub prices: PriceList,
 }
 
+/// Looks an environment variable up.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// What holds without any file.
 pub fn default_config() -> Config {
     let nothing = Node { line: 1, kind: Kind::Null };
     service::read(&nothing, Path::new(""), &Report::new("defaults"))
 }
 
-/// Reads and checks a file; `env` looks an environment variable up.
-pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Faults> {
+/// Reads and checks a file.
+pub fn load(path: &Path, env: Env<'_>) -> Result<Config, Faults> {
     check_file(path, env, |_| true)
 }
 
 /// Only how the admin listener is reached, for whoever has none of the other secrets.
-pub fn load_admin(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Admin, Faults> {
+pub fn load_admin(path: &Path, env: Env<'_>) -> Result<Admin, Faults> {
     check_file(path, env, |key| key == "admin").map(|config| config.admin)
 }
 
-fn check_file(
-    path: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-    wanted: fn(&str) -> bool,
-) -> Result<Config, Faults> {
+fn check_file(path: &Path, env: Env<'_>, wanted: fn(&str) -> bool) -> Result<Config, Faults> {
     let report = Report::new(&path.display().to_string());
     match read_file(path) {
         Ok(text) => {
@@ -234,12 +233,7 @@ fn check_file(
 
 /// Checks the text of a file; `name` stands in the faults, `base_dir` is the folder that relative
 /// paths start from.
-pub fn parse(
-    name: &str,
-    text: &str,
-    base_dir: &Path,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, Faults> {
+pub fn parse(name: &str, text: &str, base_dir: &Path, env: Env<'_>) -> Result<Config, Faults> {
     check(text, (base_dir, env), |_| true, Report::new(name))
 }
 
@@ -278,7 +272,7 @@ fn read_file(path: &Path) -> Result<String, String> {
 /// Checks the sections that are `wanted`.
 fn check(
     text: &str,
-    (base_dir, env): (&Path, &dyn Fn(&str) -> Option<String>),
+    (base_dir, env): (&Path, Env<'_>),
     wanted: fn(&str) -> bool,
     report: Report,
 ) -> Result<Config, Faults> {
