@@ -23,27 +23,37 @@ pub(super) struct Alerts {
 pub(super) struct Alert {
     /// The alert of `rules/` that it belongs to.
     name: &'static str,
-    severity: &'static str,
+    severity: Severity,
     /// The captcha type, tenant or account that it is about; empty for the process.
     about: String,
     message: String,
+}
+
+/// The worst first.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Critical,
+    Warning,
+    Info,
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Alerts> {
     let mut alerts = Vec::new();
     if let Some(why) = admin.gate.store_trouble() {
         let message = format!("new paid solves are refused: {why}");
-        alerts.push(alert("SolvegateStoreFailing", "critical", "", message));
+        alerts.push(alert("SolvegateStoreFailing", Severity::Critical, "", message));
     }
     let snapshot = admin.gate.snapshot();
     of_accounts(&snapshot, &mut alerts);
     snapshot.slos.iter().for_each(|report| of_slo(report, &mut alerts));
     snapshot.tenants.iter().for_each(|tenant| of_tenant(tenant, &mut alerts));
-    alerts.sort_by_key(|alert| alert.severity != "critical");
+    // Stable: within a severity they stay in the order above.
+    alerts.sort_by_key(|alert| alert.severity);
     Json(Alerts { alerts })
 }
 
-fn alert(name: &'static str, severity: &'static str, about: &str, message: String) -> Alert {
+fn alert(name: &'static str, severity: Severity, about: &str, message: String) -> Alert {
     Alert { name, severity, about: about.to_owned(), message }
 }
 
@@ -56,7 +66,7 @@ fn of_accounts(snapshot: &Snapshot, alerts: &mut Vec<Alert>) {
         };
         alerts.push(alert(
             "SolvegateUpstreamUnavailable",
-            "critical",
+            Severity::Critical,
             &account.name,
             why.to_owned(),
         ));
@@ -64,20 +74,32 @@ fn of_accounts(snapshot: &Snapshot, alerts: &mut Vec<Alert>) {
 }
 
 /// The long and the short window of each tier, as in `rules/slo_alerts.yml`.
-const TIERS: [(Tier, &str, &str, Window, Window); 4] = [
-    (Tier::Fast, "SolvegateErrorBudgetBurnFast", "critical", Window::OneHour, Window::FiveMinutes),
+const TIERS: [(Tier, &str, Severity, Window, Window); 4] = [
+    (
+        Tier::Fast,
+        "SolvegateErrorBudgetBurnFast",
+        Severity::Critical,
+        Window::OneHour,
+        Window::FiveMinutes,
+    ),
     (
         Tier::Medium,
         "SolvegateErrorBudgetBurnMedium",
-        "critical",
+        Severity::Critical,
         Window::SixHours,
         Window::HalfHour,
     ),
-    (Tier::Slow, "SolvegateErrorBudgetBurnSlow", "warning", Window::OneDay, Window::TwoHours),
+    (
+        Tier::Slow,
+        "SolvegateErrorBudgetBurnSlow",
+        Severity::Warning,
+        Window::OneDay,
+        Window::TwoHours,
+    ),
     (
         Tier::LongTerm,
         "SolvegateErrorBudgetBurnLongTerm",
-        "warning",
+        Severity::Warning,
         Window::ThreeDays,
         Window::SixHours,
     ),
@@ -97,19 +119,19 @@ fn of_slo(report: &Report, alerts: &mut Vec<Alert>) {
     if let Some((_, name, severity, long, _)) = burning {
         let rate = report.of_window(*long).burn_rate;
         let message = format!("burns {rate:.1} times as fast as allowed over {}", long.label());
-        alerts.push(alert(name, severity, &about, message));
+        alerts.push(alert(name, *severity, &about, message));
     }
     let left = report.remaining_ratio * 100.0;
     match report.status {
         Status::Exhausted => alerts.push(alert(
             "SolvegateErrorBudgetExhausted",
-            "warning",
+            Severity::Warning,
             &about,
             format!("the error budget is spent ({left:.0} % left)"),
         )),
         Status::Critical => alerts.push(alert(
             "SolvegateErrorBudgetLow",
-            "warning",
+            Severity::Warning,
             &about,
             format!("{left:.0} % of the error budget is left"),
         )),
@@ -117,7 +139,7 @@ fn of_slo(report: &Report, alerts: &mut Vec<Alert>) {
     }
     if let Some(in_force) = report.in_force {
         let message = format!("the policy {} is in force", in_force.kind().label());
-        alerts.push(alert("SolvegatePolicyActive", "info", &about, message));
+        alerts.push(alert("SolvegatePolicyActive", Severity::Info, &about, message));
     }
 }
 
@@ -142,7 +164,7 @@ fn of_tenant(tenant: &TenantView, alerts: &mut Vec<Alert>) {
                 "SolvegateTenantAllocationNear"
             };
             let message = format!("{percent} % of {limit} is used");
-            alerts.push(alert(name, "warning", &tenant.name, message));
+            alerts.push(alert(name, Severity::Warning, &tenant.name, message));
         }
     }
 }

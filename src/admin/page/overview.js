@@ -85,8 +85,8 @@ alertMore.addEventListener("click", () => { allAlerts = !allAlerts; showAlerts({
 
 export function showAlerts({ alerts }) {
   alertsNow = alerts;
-  const sorted = alerts.toSorted((a, b) => severities.indexOf(a.severity) - severities.indexOf(b.severity));
-  const shown = allAlerts ? sorted : sorted.slice(0, ALERTS_FIRST);
+  // The worst come first.
+  const shown = allAlerts ? alerts : alerts.slice(0, ALERTS_FIRST);
   keyed(alertList, shown, (alert) => `${alert.name}/${alert.about}/${alert.message.replace(/[\d.]+/g, "")}`, () => {
     const mark = badge();
     const node = h("li", {}, mark, h("span", { class: "about" }), h("span", { class: "message" }), h("code", { class: "rule" }));
@@ -103,7 +103,6 @@ export function showAlerts({ alerts }) {
   alertMore.hidden = alerts.length <= ALERTS_FIRST;
   setText(alertMore, allAlerts ? "Show fewer" : `Show all ${number(alerts.length)} alerts`);
 }
-const severities = ["critical", "warning", "info"];
 
 const accountTable = table({
   caption: "Accounts at the provider",
