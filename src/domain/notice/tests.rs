@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use super::facts::FRESH_FOR;
 use super::*;
-use crate::domain::engine::KeyWallet;
+use crate::domain::engine::{AccountView, KeyWallet, Snapshot, TenantView};
 use crate::domain::journal::NotifiedRecord;
 use crate::domain::policy::{Limits, Prepaid};
 use crate::domain::time::{Mono, Now};
