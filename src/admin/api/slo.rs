@@ -43,7 +43,7 @@ pub(in crate::admin) struct Slo {
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Slos> {
-    let slos = admin.gate.snapshot().slos.iter().map(shown).collect();
+    let slos = admin.gate.snapshot_without_tenants().slos.iter().map(shown).collect();
     Json(Slos { slos })
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn course(
     if !(1..=720).contains(&hours) {
         return Err(ApiError::bad_request("hours must be 1 to 720"));
     }
-    let reports = admin.gate.snapshot().slos;
+    let reports = admin.gate.snapshot_without_tenants().slos;
     let report = reports.iter().find(|it| it.captcha_type == captcha_type && it.slo == slo);
     let Some(report) = report else {
         let text = format!("{} has no {} SLO", captcha_type.label(), slo.label());

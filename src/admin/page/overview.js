@@ -67,7 +67,7 @@ export function pressure(tenant) {
   const { limits } = tenant;
   const share = (used, limit) => (limit == null ? 0 : limit === 0 ? 1 : used / limit);
   const all = [
-    share(tenant.day_solves, limits.daily_limit),
+    share(tenant.day_solves + tenant.open, limits.daily_limit),
     share(tenant.day_spent_usd + tenant.held_usd, limits.daily_spend_cap_usd),
     share(tenant.month_spent_usd + tenant.held_usd, limits.monthly_spend_cap_usd),
     share(tenant.in_flight, limits.in_flight_max),

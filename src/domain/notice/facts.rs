@@ -1,5 +1,6 @@
 //! How things are: every topic with its level and figures.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::{Allocation, Level, Topic};
@@ -31,7 +32,8 @@ impl Why {
         }
     }
 
-    pub(super) const fn sentence(self) -> &'static str {
+    /// For people.
+    pub const fn sentence(self) -> &'static str {
         match self {
             Self::Unreachable => "the provider cannot be reached",
             Self::KeyRefused => "the provider refuses its key",
@@ -60,6 +62,46 @@ pub struct Fact {
     pub level: Option<Level>,
     /// In figures.
     pub figures: Figures,
+}
+
+impl Figures {
+    /// How much of an allocation is used, and what it is, in the same unit.
+    pub fn of_allocation(&self) -> Option<(i128, i128)> {
+        match *self {
+            Self::Solves { used, limit } => Some((used.into(), limit.into())),
+            Self::Spent { used, limit } => Some((used.micros().into(), limit.micros().into())),
+            Self::Budget { .. } | Self::Balance { .. } | Self::Account { .. } => None,
+        }
+    }
+}
+
+/// As people read it beside its topic.
+impl fmt::Display for Figures {
+    #[expect(clippy::float_arithmetic, reason = "a share as percent, for people")]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Budget { remaining_ratio } => {
+                write!(f, "{:.1} % of the error budget is left", remaining_ratio * 100.0)
+            }
+            Self::Balance { balance, threshold: Some(threshold) } => {
+                write!(f, "{balance} USD left, low at {threshold} USD or less")
+            }
+            Self::Balance { balance, threshold: None } => write!(f, "{balance} USD left"),
+            Self::Solves { used, limit } => write!(f, "{used} of {limit} solves charged or open"),
+            Self::Spent { used, limit } => write!(f, "{used} of {limit} USD charged or held"),
+            Self::Account { why } => f.write_str(why.map_or("up", Why::sentence)),
+        }
+    }
+}
+
+impl Fact {
+    /// Whether an allocation is by less than a twentieth below the `told` level. What is set aside for open
+    /// solves comes and goes: that is neither a fall nor, when it is there again, news.
+    pub(super) fn is_just_below(&self, told: Level) -> bool {
+        self.figures.of_allocation().is_some_and(|(used, limit)| {
+            self.level < Some(told) && Level::of_share(used * 20 + limit, limit * 20) >= told
+        })
+    }
 }
 
 /// Everything that a notice may be about, as it is.
@@ -92,7 +134,7 @@ fn of_tenant(tenant: &TenantView, facts: &mut Vec<Fact>) {
     }
     // A limit of zero is no allocation but a lock.
     if let Some(limit) = limits.daily_limit.filter(|limit| *limit > 0) {
-        let used = tenant.day_solves;
+        let used = tenant.used.day_solves;
         facts.push(Fact {
             topic: Topic::Allocation(tenant.name.clone(), Allocation::DailyLimit),
             level: Some(Level::of_share(used.into(), limit.into())),
@@ -100,8 +142,8 @@ fn of_tenant(tenant: &TenantView, facts: &mut Vec<Fact>) {
         });
     }
     for (allocation, used, cap) in [
-        (Allocation::DailySpendCap, tenant.day_spent, limits.daily_spend_cap),
-        (Allocation::MonthlySpendCap, tenant.month_spent, limits.monthly_spend_cap),
+        (Allocation::DailySpendCap, tenant.used.day_spend, limits.daily_spend_cap),
+        (Allocation::MonthlySpendCap, tenant.used.month_spend, limits.monthly_spend_cap),
     ] {
         if let Some(limit) = cap.filter(|cap| *cap > Money::ZERO) {
             let share = Level::of_share(used.micros().into(), limit.micros().into());

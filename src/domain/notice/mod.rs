@@ -277,8 +277,7 @@ impl fmt::Display for Notice {
                 write!(f, " {balance} USD, at or below {threshold} USD")
             }
             Figures::Balance { balance, .. } => write!(f, " {balance} USD: nothing is left"),
-            Figures::Solves { used, limit } => write!(f, ", {used} of {limit} solves"),
-            Figures::Spent { used, limit } => write!(f, ", {used} of {limit} USD"),
+            Figures::Solves { .. } | Figures::Spent { .. } => write!(f, ", {}", self.figures),
             Figures::Account { why: Some(why) } => write!(f, ": {}", why.sentence()),
             Figures::Account { why: None } => Ok(()),
         }

@@ -3,6 +3,7 @@
 mod acting;
 mod budgets;
 mod measuring;
+mod rules;
 mod windows;
 
 use std::collections::BTreeMap;
