@@ -2,6 +2,7 @@
 
 mod acting;
 mod budgets;
+mod course;
 mod measuring;
 mod rules;
 mod windows;
