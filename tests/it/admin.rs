@@ -45,6 +45,12 @@ async fn tenants_usage_and_rejections_are_told() {
     let by_key = api.get("/tenants/acme/usage?by=key").await.of(200);
     let refused = api.get("/tenants/zen/rejections").await.of(200);
 
+    let counted = api.get("/rejections").await.of(200);
+    let counted = counted["rejections"].as_array().unwrap();
+    let in_flight = json!({ "reason": "in_flight", "enforced": 2, "shadow": 0 });
+    assert!(counted.contains(&in_flight), "{counted:?}");
+    let mut others = counted.iter().filter(|item| item["reason"] != "in_flight");
+    assert!(counted.len() == 16 && others.all(|item| item["enforced"] == 0), "{counted:?}");
     assert_eq!(tenants["tenants"].as_array().unwrap().len(), 2);
     assert_eq!(acme, tenants["tenants"][0]);
     assert_eq!((&acme["day_solves"], &acme["balance_usd"]), (&json!(3), &Value::Null));

@@ -181,14 +181,9 @@ const reasons = table({
 document.querySelector("#rejections .place").append(reasons);
 
 /** Counters since the start; those of the last minutes are known once the page has been open so long. */
-export function showRejections(samples) {
+export function showRejections({ rejections }) {
   const now = Date.now();
-  const total = new Map();
-  for (const [{ reason, mode }, value] of samples) {
-    const item = total.get(reason) ?? { reason, enforced: 0, shadow: 0 };
-    item[mode] = value;
-    total.set(reason, item);
-  }
+  const total = new Map(rejections.map((item) => [item.reason, item]));
   seen.push([now, total]);
   while (seen.length > 2 && seen[1][0] < now - LATELY_MS) seen.shift();
   const before = seen.length > 1 ? seen[0][1] : null;
