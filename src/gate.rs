@@ -422,10 +422,15 @@ impl Gate {
         self.with(Engine::snapshot)
     }
 
-    /// The same for a scrape: tenants are copied a few at a time, so that no request waits for all of
+    /// The same without tenants, of which there may be many.
+    pub fn snapshot_without_tenants(&self) -> Snapshot {
+        self.with(Engine::snapshot_without_tenants)
+    }
+
+    /// The same as [`snapshot`](Self::snapshot) while requests go on: tenants are copied a few at a time, so that no request waits for all of
     /// them. Each is as it was at an instant of its own.
     pub fn snapshot_in_steps(&self) -> Snapshot {
-        let mut snapshot = self.with(Engine::snapshot_without_tenants);
+        let mut snapshot = self.snapshot_without_tenants();
         let mut place = 0;
         loop {
             // Room is made outside the lock.

@@ -60,6 +60,17 @@ pub struct Breach {
     pub verdict: Option<Verdict>,
 }
 
+/// How much of its allocations is used: what is charged and, since it may be yet, what is open or held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    /// Solves of the day.
+    pub day_solves: u64,
+    /// Money of the day.
+    pub day_spend: Money,
+    /// Money of the month.
+    pub month_spend: Money,
+}
+
 impl Scope {
     /// What was restored: charges of the current day and month, and ever.
     pub fn restore(&mut self, period: Period, day_solves: u64, spent: [Money; 3]) {
@@ -84,6 +95,15 @@ impl Scope {
     /// Money charged in the current month.
     pub fn month_spent(&self, period: Period) -> Money {
         if self.period.same_month(period) { self.month_spent } else { Money::ZERO }
+    }
+
+    /// What the daily and monthly limits are compared with, by [`breach`](Self::breach) and by people.
+    pub fn used(&self, period: Period) -> Used {
+        Used {
+            day_solves: self.day_solves(period).saturating_add(self.open),
+            day_spend: self.day_spent(period) + self.held,
+            month_spend: self.month_spent(period) + self.held,
+        }
     }
 
     /// The wallet's balance, holds not taken off; `None` while there is no wallet.
@@ -135,7 +155,8 @@ impl Scope {
 
     fn daily_breach(&self, limits: &Limits, (calendar, now): (&Calendar, Now)) -> Option<Breach> {
         let charged = self.day_solves(calendar.period());
-        let max = limits.daily_limit.filter(|max| charged.saturating_add(self.open) >= *max)?;
+        let used = self.used(calendar.period()).day_solves;
+        let max = limits.daily_limit.filter(|max| used >= *max)?;
         Some(Breach {
             reason: Reason::DailyLimit,
             text: format!(
@@ -163,12 +184,12 @@ impl Scope {
             retry_after: Some(wait),
             verdict: Some(Verdict::Spent),
         };
-        let exceeds = |spent: Money, cap: &Money| spent + self.held + price > *cap;
+        let used = self.used(period);
         let (day, month) = (self.day_spent(period), self.month_spent(period));
-        if let Some(cap) = limits.monthly_spend_cap.filter(|cap| exceeds(month, cap)) {
+        if let Some(cap) = limits.monthly_spend_cap.filter(|cap| used.month_spend + price > *cap) {
             return Some(breach("monthly", month, cap, calendar.until_next_month(now.wall)));
         }
-        let cap = limits.daily_spend_cap.filter(|cap| exceeds(day, cap))?;
+        let cap = limits.daily_spend_cap.filter(|cap| used.day_spend + price > *cap)?;
         Some(breach("daily", day, cap, calendar.until_tomorrow(now.wall)))
     }
 

@@ -30,6 +30,12 @@ async fn tenants_usage_and_rejections_are_told() {
     let by_key = api.get("/tenants/acme/usage?by=key").await.of(200);
     let refused = api.get("/tenants/zen/rejections").await.of(200);
 
+    let counted = api.get("/rejections").await.of(200);
+    let counted = counted["rejections"].as_array().unwrap();
+    let in_flight = json!({ "reason": "in_flight", "enforced": 2, "shadow": 0 });
+    assert!(counted.contains(&in_flight), "{counted:?}");
+    let mut others = counted.iter().filter(|item| item["reason"] != "in_flight");
+    assert!(counted.len() == 16 && others.all(|item| item["enforced"] == 0), "{counted:?}");
     assert_eq!(tenants["tenants"].as_array().unwrap().len(), 2);
     assert_eq!(acme, tenants["tenants"][0]);
     assert_eq!((&acme["day_solves"], &acme["balance_usd"]), (&json!(3), &Value::Null));
@@ -152,6 +158,54 @@ async fn error_budgets_accounts_and_alerts_are_told() {
     })
     .await;
     world.close(4).await;
+}
+
+/// Coarse steps begin and end elsewhere than the window does.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_course_ends_where_the_error_budget_is() {
+    let rest = format!(
+        "admin: {{ listen: '127.0.0.1:0', token: {TOKEN} }}\n\
+         slo: {{ types: {{ image: {{ window: 30d }} }} }}"
+    );
+    let mut world = World::start(Setup { tenants: TENANTS, rest, ..Setup::default() }).await;
+    let now = jiff::Timestamp::now().as_second() / 60;
+    {
+        let mut record = rusqlite::Connection::open(world.state().join("solvegate.db")).unwrap();
+        let rows = record.transaction().unwrap();
+        // Minutes that stay on their side of the window's edge while this runs.
+        for age in (30..29 * 24 * 60).filter(|age| !(23 * 60..25 * 60).contains(age)) {
+            let bad = if (25 * 60..30 * 60).contains(&age) { 15 } else { i32::from(age % 9 == 0) };
+            for captcha_type in ["turnstile", "image"] {
+                rows.execute(
+                    "INSERT INTO sli (minute, slo, captcha_type, good, bad)
+                     VALUES (?1, 'success', ?2, 5, ?3)",
+                    (now - age, captcha_type, bad),
+                )
+                .unwrap();
+            }
+        }
+        rows.commit().unwrap();
+    }
+    world.restart().await;
+    let api = api(&world);
+
+    let slos = api.get("/slo").await.of(200);
+    for captcha_type in ["turnstile", "image"] {
+        let slo = slos["slos"].as_array().unwrap().iter();
+        let slo = slo.clone().find(|slo| slo["captcha_type"] == captcha_type).unwrap();
+        for hours in [1, 6, 24, 720] {
+            let path = format!("/slo/course?captcha_type={captcha_type}&hours={hours}");
+            let course = api.get(&path).await.of(200);
+            let last = course["points"].as_array().unwrap().last().unwrap();
+            assert_eq!(
+                last["budget_remaining_ratio"], slo["budget_remaining_ratio"],
+                "{captcha_type} over {hours} h"
+            );
+        }
+    }
+    let ratio = |slo: &Value| slo["budget_remaining_ratio"].as_f64().unwrap();
+    assert!(slos["slos"].as_array().unwrap().iter().any(|slo| ratio(slo) < 0.6));
+    world.close(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

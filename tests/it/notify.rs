@@ -92,7 +92,7 @@ async fn each_event_is_posted_in_each_form() {
         ),
         (
             "allocation",
-            "tenant acme: 100 % of daily_limit reached, 2 of 2 solves",
+            "tenant acme: 100 % of daily_limit reached, 2 of 2 solves charged or open",
             json!({ "tenant": "acme", "limit": "daily_limit", "percent": 100, "used": 2, "of": 2 }),
         ),
         (

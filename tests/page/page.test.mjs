@@ -183,7 +183,9 @@ describe("a sidecar in an incident", () => {
       await untilText(page, "#state", /^Critical: \d+ critical alert.* Worst error budget: \w+, exhausted/);
       const { alerts } = await world.ask("alerts");
       const named = await page.locator("#alerts .rule").allInnerTexts();
-      assert.deepEqual(named.toSorted(), alerts.slice(0, 8).map((alert) => alert.name).toSorted());
+      assert.deepEqual(named, alerts.slice(0, 8).map((alert) => alert.name));
+      const ranks = alerts.map((alert) => ["critical", "warning", "info"].indexOf(alert.severity));
+      assert.deepEqual(ranks, ranks.toSorted());
       const statuses = await page.locator("#budgets .badge").allInnerTexts();
       assert.deepEqual(statuses.slice(0, 2), ["exhausted", "exhausted"]);
       const sparks = page.locator("#budgets .spark");

@@ -157,7 +157,8 @@ export function day(types, days = 1) {
   for (const [type, [events, failing]] of Object.entries(types)) {
     let owed = 0;
     for (let ago = days * 1440; ago > 1; ago -= 1) {
-      const busy = 1 + 0.6 * Math.sin((now - ago) / 1440 * 2 * Math.PI);
+      // By how long ago, not by the hour: what it leads to is the same at any time of day.
+      const busy = 1 + 0.6 * Math.sin(ago / 1440 * 2 * Math.PI);
       const all = Math.max(1, Math.round(events * busy * (1 + 0.3 * Math.sin(ago * 1.7))));
       owed += all * failing(ago);
       const bad = Math.min(all, Math.floor(owed));

@@ -28,7 +28,7 @@ struct Account {
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Accounts> {
-    let snapshot = admin.gate.snapshot();
+    let snapshot = admin.gate.snapshot_without_tenants();
     let accounts = snapshot.accounts.into_iter().map(|account| Account {
         name: account.name,
         up: account.up,

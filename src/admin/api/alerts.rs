@@ -6,12 +6,15 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::super::Admin;
-use super::answer::Json;
-use crate::domain::engine::{Snapshot, TenantView};
-use crate::domain::policy::Status;
+use super::answer::{ApiError, Json, snapshot};
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::engine::Snapshot;
+use crate::domain::notice::{self, Fact, Figures, Level, Topic};
+use crate::domain::slo::SloKind;
 use crate::domain::slo::burn::Tier;
 use crate::domain::slo::report::Report;
 use crate::domain::slo::window::Window;
+use crate::domain::time::Wall;
 
 #[derive(Serialize)]
 pub(super) struct Alerts {
@@ -23,126 +26,325 @@ pub(super) struct Alerts {
 pub(super) struct Alert {
     /// The alert of `rules/` that it belongs to.
     name: &'static str,
-    severity: &'static str,
+    severity: Severity,
     /// The captcha type, tenant or account that it is about; empty for the process.
     about: String,
     message: String,
+    #[serde(skip)]
+    part: Part,
 }
 
-pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Alerts> {
+/// The worst first.
+#[derive(Debug, Clone, Copy, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Critical,
+    Warning,
+    Info,
+}
+
+/// What an alert is about; of alerts that are as severe, what the others may follow from first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Process,
+    Account,
+    Slo,
+    Tenant,
+}
+
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Alerts>, ApiError> {
+    let store_trouble = admin.gate.store_trouble();
+    let snapshot = snapshot(&admin).await?;
+    Ok(Json(Alerts { alerts: alerts(&snapshot, store_trouble, admin.gate.now().wall) }))
+}
+
+fn alerts(snapshot: &Snapshot, store_trouble: Option<String>, now: Wall) -> Vec<Alert> {
     let mut alerts = Vec::new();
-    if let Some(why) = admin.gate.store_trouble() {
+    if let Some(why) = store_trouble {
         let message = format!("new paid solves are refused: {why}");
-        alerts.push(alert("SolvegateStoreFailing", "critical", "", message));
+        let (name, severity) = ("SolvegateStoreFailing", Severity::Critical);
+        alerts.push(Alert { name, severity, about: String::new(), message, part: Part::Process });
     }
-    let snapshot = admin.gate.snapshot();
-    of_accounts(&snapshot, &mut alerts);
     snapshot.slos.iter().for_each(|report| of_slo(report, &mut alerts));
-    snapshot.tenants.iter().for_each(|tenant| of_tenant(tenant, &mut alerts));
-    alerts.sort_by_key(|alert| alert.severity != "critical");
-    Json(Alerts { alerts })
+    alerts.extend(notice::facts(snapshot, now).iter().filter_map(of_fact));
+    // Stable: types, tenants and accounts stay in their own order.
+    alerts.sort_by_key(|alert| (alert.severity, alert.part));
+    alerts
 }
-
-fn alert(name: &'static str, severity: &'static str, about: &str, message: String) -> Alert {
-    Alert { name, severity, about: about.to_owned(), message }
-}
-
-fn of_accounts(snapshot: &Snapshot, alerts: &mut Vec<Alert>) {
-    for account in snapshot.accounts.iter().filter(|account| !account.up) {
-        let why = if snapshot.upstream_open {
-            "the provider cannot be reached"
-        } else {
-            "the provider refuses it, or its plan or balance is spent"
-        };
-        alerts.push(alert(
-            "SolvegateUpstreamUnavailable",
-            "critical",
-            &account.name,
-            why.to_owned(),
-        ));
-    }
-}
-
-/// The long and the short window of each tier, as in `rules/slo_alerts.yml`.
-const TIERS: [(Tier, &str, &str, Window, Window); 4] = [
-    (Tier::Fast, "SolvegateErrorBudgetBurnFast", "critical", Window::OneHour, Window::FiveMinutes),
-    (
-        Tier::Medium,
-        "SolvegateErrorBudgetBurnMedium",
-        "critical",
-        Window::SixHours,
-        Window::HalfHour,
-    ),
-    (Tier::Slow, "SolvegateErrorBudgetBurnSlow", "warning", Window::OneDay, Window::TwoHours),
-    (
-        Tier::LongTerm,
-        "SolvegateErrorBudgetBurnLongTerm",
-        "warning",
-        Window::ThreeDays,
-        Window::SixHours,
-    ),
-];
 
 fn of_slo(report: &Report, alerts: &mut Vec<Alert>) {
-    let about = format!("{} ({})", report.captcha_type.label(), report.slo.label());
-    // The fastest tier speaks for the slower ones.
-    let burning = TIERS.iter().find(|(tier, _, _, long, short)| {
-        let threshold = report.thresholds.iter().find(|(other, _)| other == tier);
-        let Some((_, threshold)) = threshold else { return false };
-        let (long, short) = (report.of_window(*long), report.of_window(*short));
-        long.burn_rate > *threshold
-            && short.burn_rate > *threshold
-            && long.counts.good + long.counts.bad >= report.min_events
-    });
-    if let Some((_, name, severity, long, _)) = burning {
-        let rate = report.of_window(*long).burn_rate;
-        let message = format!("burns {rate:.1} times as fast as allowed over {}", long.label());
-        alerts.push(alert(name, severity, &about, message));
+    let mut push = |name, severity, message| {
+        let about = slo_name(report.captcha_type, report.slo);
+        alerts.push(Alert { name, severity, about, message, part: Part::Slo });
+    };
+    if report.mostly_fails() {
+        let counts = report.of_window(Window::FiveMinutes).counts;
+        let message = format!("{} of {} events of 5m were bad", counts.bad, counts.total());
+        push("SolvegateMostSolvesFailing", Severity::Critical, message);
     }
-    let left = report.remaining_ratio * 100.0;
-    match report.status {
-        Status::Exhausted => alerts.push(alert(
-            "SolvegateErrorBudgetExhausted",
-            "warning",
-            &about,
-            format!("the error budget is spent ({left:.0} % left)"),
-        )),
-        Status::Critical => alerts.push(alert(
-            "SolvegateErrorBudgetLow",
-            "warning",
-            &about,
-            format!("{left:.0} % of the error budget is left"),
-        )),
-        Status::Warning | Status::Healthy => {}
+    // The fastest tier speaks for the slower ones.
+    if let Some(tier) = report.burning() {
+        let (name, severity) = match tier {
+            Tier::Fast => ("SolvegateErrorBudgetBurnFast", Severity::Critical),
+            Tier::Medium => ("SolvegateErrorBudgetBurnMedium", Severity::Critical),
+            Tier::Slow => ("SolvegateErrorBudgetBurnSlow", Severity::Warning),
+            Tier::LongTerm => ("SolvegateErrorBudgetBurnLongTerm", Severity::Warning),
+        };
+        let long = report.of_window(tier.long_window());
+        let (rate, over) = (long.burn_rate, long.window.label());
+        push(name, severity, format!("burns {rate:.1} times as fast as allowed over {over}"));
+    }
+    if report.all_fail() {
+        let bad = report.of_window(Window::SixHours).counts.bad;
+        let message = format!("all {bad} events of 6h were bad");
+        push("SolvegateAllSolvesFailing", Severity::Warning, message);
     }
     if let Some(in_force) = report.in_force {
         let message = format!("the policy {} is in force", in_force.kind().label());
-        alerts.push(alert("SolvegatePolicyActive", "info", &about, message));
+        push("SolvegatePolicyActive", Severity::Info, message);
     }
 }
 
-fn of_tenant(tenant: &TenantView, alerts: &mut Vec<Alert>) {
-    let limits = &tenant.limits;
-    let money = |used: crate::domain::money::Money, cap: Option<crate::domain::money::Money>| {
-        cap.map(|cap| (i128::from(used.micros()), i128::from(cap.micros())))
-    };
-    let solves = tenant.day_solves.saturating_add(u64::from(tenant.in_flight));
-    let used = [
-        ("daily_solves", limits.daily_limit.map(|cap| (i128::from(solves), i128::from(cap)))),
-        ("daily_spend_usd", money(tenant.day_spent + tenant.held, limits.daily_spend_cap)),
-        ("monthly_spend_usd", money(tenant.month_spent + tenant.held, limits.monthly_spend_cap)),
-    ];
-    for (limit, used) in used {
-        let Some((used, cap)) = used.filter(|(_, cap)| *cap > 0) else { continue };
-        let percent = used * 100 / cap;
-        if percent >= 80 {
-            let name = if percent >= 100 {
-                "SolvegateTenantAllocationReached"
-            } else {
-                "SolvegateTenantAllocationNear"
-            };
-            let message = format!("{percent} % of {limit} is used");
-            alerts.push(alert(name, "warning", &tenant.name, message));
+/// The alert for how something is, where `rules/` have one: a tenant's own balance has none.
+fn of_fact(fact: &Fact) -> Option<Alert> {
+    let (name, severity) = match (&fact.topic, fact.level?) {
+        (Topic::SloStatus(..), Level::Critical) => ("SolvegateErrorBudgetLow", Severity::Warning),
+        (Topic::SloStatus(..), Level::Exhausted) => {
+            ("SolvegateErrorBudgetExhausted", Severity::Warning)
         }
+        (Topic::Account(_), Level::Down) => ("SolvegateUpstreamUnavailable", Severity::Critical),
+        // Without a minimum only nothing is little.
+        (Topic::AccountBalance(_), Level::Zero) if !has_minimum(fact) => {
+            ("SolvegateAccountBalanceLow", Severity::Warning)
+        }
+        (Topic::AccountBalance(_), Level::Low | Level::Zero) => {
+            ("SolvegateAccountBalanceCritical", Severity::Critical)
+        }
+        (Topic::Allocation(..), Level::Most) => {
+            ("SolvegateTenantAllocationNear", Severity::Warning)
+        }
+        (Topic::Allocation(..), Level::Full) => {
+            ("SolvegateTenantAllocationReached", Severity::Warning)
+        }
+        _ => return None,
+    };
+    let (part, about) = match &fact.topic {
+        Topic::SloStatus(captcha_type, slo) => (Part::Slo, slo_name(*captcha_type, *slo)),
+        Topic::Account(account) | Topic::AccountBalance(account) => {
+            (Part::Account, account.to_string())
+        }
+        Topic::Allocation(tenant, _) | Topic::Wallet { tenant, .. } => {
+            (Part::Tenant, tenant.to_string())
+        }
+    };
+    Some(Alert { name, severity, about, message: message(fact), part })
+}
+
+fn has_minimum(fact: &Fact) -> bool {
+    matches!(fact.figures, Figures::Balance { threshold: Some(_), .. })
+}
+
+fn message(fact: &Fact) -> String {
+    if let (Topic::Allocation(_, allocation), Some((used, limit))) =
+        (&fact.topic, fact.figures.of_allocation())
+    {
+        let percent = used * 100 / limit;
+        return format!("{percent} % of {} is used: {}", allocation.label(), fact.figures);
+    }
+    fact.figures.to_string()
+}
+
+fn slo_name(captcha_type: CaptchaType, slo: SloKind) -> String {
+    format!("{} ({})", captcha_type.label(), slo.label())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::engine::{AccountView, TenantView};
+    use crate::domain::money::Money;
+    use crate::domain::outcome::SliEvent;
+    use crate::domain::policy::{
+        Limits, PolicyAction, PolicyCondition, PolicyRule, Slo, SloPolicy, Status,
+    };
+    use crate::domain::scope::Used;
+    use crate::domain::slo::ErrorBudgets;
+    use crate::domain::time::{Mono, Now};
+
+    const NOW: Now = Now { mono: Mono(31_536_000_000_000_000), wall: Wall(1_790_000_000_000) };
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn usd(text: &str) -> Money {
+        text.parse().unwrap()
+    }
+
+    /// The events of each type, as how long ago, good and bad.
+    fn slos(min_events: u64, events: &[(CaptchaType, Duration, u32, u32)]) -> Vec<Report> {
+        let default = Slo {
+            objective: 0.95,
+            window: 30 * DAY,
+            deadline: Duration::from_mins(3),
+            min_events,
+            warning_below: 0.5,
+            critical_below: 0.1,
+            latency: None,
+        };
+        let when = PolicyCondition::Status(Status::Exhausted);
+        let rules = vec![PolicyRule { when, action: PolicyAction::Pause }];
+        let probe_every = Duration::from_secs(30);
+        let policy = SloPolicy { default, types: BTreeMap::new(), rules, probe_every };
+        let mut budgets = ErrorBudgets::new(&policy);
+        for (captcha_type, ago, good, bad) in events {
+            let at = Mono(NOW.mono.0 - u64::try_from(ago.as_nanos()).unwrap());
+            for (event, count) in [(SliEvent::Good, good), (SliEvent::Bad, bad)] {
+                for _ in 0..*count {
+                    budgets.record(*captcha_type, Some(event), None, Now { mono: at, ..NOW });
+                }
+            }
+        }
+        budgets.reports(NOW).collect()
+    }
+
+    fn account(name: &str, balance: &str, minimum: Option<&str>) -> AccountView {
+        AccountView {
+            name: name.into(),
+            in_flight: 0,
+            up: true,
+            key_refused: false,
+            threads: None,
+            balance: Some(usd(balance)),
+            balance_minimum: minimum.map(usd),
+            is_asked: true,
+            refreshed_at: Some(NOW.wall),
+        }
+    }
+
+    fn tenant(name: &str, day_solves: u64, day_spend: &str) -> TenantView {
+        let limits =
+            Limits { daily_limit: Some(25), daily_spend_cap: Some(usd("5")), ..Limits::default() };
+        TenantView {
+            name: name.into(),
+            limits,
+            in_flight: 0,
+            open: 0,
+            held: Money::ZERO,
+            balance: None,
+            key_wallets: Vec::new(),
+            day_solves: 0,
+            day_spent: Money::ZERO,
+            month_spent: Money::ZERO,
+            spent: Money::ZERO,
+            used: Used { day_solves, day_spend: usd(day_spend), month_spend: Money::ZERO },
+        }
+    }
+
+    fn told(
+        slos: Vec<Report>,
+        accounts: Vec<AccountView>,
+        tenants: Vec<TenantView>,
+        store_trouble: Option<&str>,
+    ) -> Vec<String> {
+        let snapshot = Snapshot {
+            tenants,
+            accounts,
+            in_flight_by_type: [0; CaptchaType::ALL.len()],
+            slos,
+            open: 0,
+            remembered: 0,
+            upstream_open: false,
+            until_tomorrow: Duration::ZERO,
+        };
+        let alerts = alerts(&snapshot, store_trouble.map(str::to_owned), NOW.wall);
+        let rules = severities();
+        let told = alerts.iter().map(|alert| {
+            let severity = serde_json::to_value(alert.severity).unwrap();
+            assert_eq!(rules.get(alert.name), Some(&severity), "{alert:?} in rules/");
+            let severity = severity.as_str().unwrap().to_owned();
+            let name = alert.name.strip_prefix("Solvegate").unwrap();
+            format!("{severity} {name} {}: {}", alert.about, alert.message)
+        });
+        told.collect()
+    }
+
+    /// What `rules/` say of each alert.
+    fn severities() -> BTreeMap<String, serde_json::Value> {
+        let files = [
+            include_str!("../../../rules/slo_alerts.yml"),
+            include_str!("../../../rules/money.yml"),
+            include_str!("../../../rules/process.yml"),
+        ];
+        let mut severities = BTreeMap::new();
+        for file in files {
+            let file: serde_json::Value = serde_yaml::from_str(file).unwrap();
+            for group in file["groups"].as_array().unwrap() {
+                for rule in group["rules"].as_array().unwrap() {
+                    if let Some(name) = rule["alert"].as_str() {
+                        severities.insert(name.to_owned(), rule["labels"]["severity"].clone());
+                    }
+                }
+            }
+        }
+        severities
+    }
+
+    #[test]
+    fn the_worst_comes_first_and_of_its_like_what_the_others_may_follow_from() {
+        let now = Duration::ZERO;
+        let slos = slos(
+            50,
+            &[
+                // The longest ago comes first, as on a clock.
+                (CaptchaType::Image, 20 * DAY, 970, 30),
+                (CaptchaType::GeetestV4, 10 * DAY, 951, 49),
+                (CaptchaType::RecaptchaV2, now, 0, 3),
+                (CaptchaType::Turnstile, now, 10, 90),
+            ],
+        );
+        let down = AccountView { up: false, ..account("down", "5", None) };
+        let accounts = vec![account("low", "2", Some("2")), account("empty", "0", None), down];
+        let tenants = vec![tenant("near", 20, "3.99"), tenant("full", 26, "5")];
+        assert_eq!(
+            told(slos, accounts, tenants, Some("disk full")),
+            [
+                "critical StoreFailing : new paid solves are refused: disk full",
+                "critical AccountBalanceCritical low: 2.00 USD left, low at 2.00 USD or less",
+                "critical UpstreamUnavailable down: its plan has lapsed or its balance is spent",
+                "critical MostSolvesFailing turnstile (success): 90 of 100 events of 5m were bad",
+                "critical ErrorBudgetBurnFast turnstile (success): burns 18.0 times as fast as allowed over 1h",
+                "warning AccountBalanceLow empty: 0.00 USD left",
+                "warning AllSolvesFailing recaptcha_v2 (success): all 3 events of 6h were bad",
+                "warning ErrorBudgetExhausted turnstile (success): -1700.0 % of the error budget is left",
+                "warning ErrorBudgetLow geetest_v4 (success): 2.0 % of the error budget is left",
+                "warning TenantAllocationNear near: 80 % of daily_limit is used: 20 of 25 solves charged or open",
+                "warning TenantAllocationReached full: 104 % of daily_limit is used: 26 of 25 solves charged or open",
+                "warning TenantAllocationReached full: 100 % of daily_spend_cap is used: 5.00 of 5.00 USD charged or held",
+                "info PolicyActive turnstile (success): the policy pause is in force",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_chance_explains_is_no_alert() {
+        let burns = |bad| {
+            let slos = slos(1, &[(CaptchaType::Turnstile, Duration::ZERO, 0, bad)]);
+            let told = told(slos, Vec::new(), Vec::new(), None);
+            told.iter().any(|text| text.contains("Burn"))
+        };
+        assert!(!burns(1), "one failure of one event, although its burn rate is 20");
+        assert!(burns(20));
+    }
+
+    #[test]
+    fn nothing_wrong_is_no_alert() {
+        let fine = told(
+            slos(50, &[]),
+            vec![account("main", "5", Some("1"))],
+            vec![tenant("acme", 19, "3.99")],
+            None,
+        );
+        assert_eq!(fine, Vec::<String>::new());
     }
 }

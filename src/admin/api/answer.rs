@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::super::Admin;
+use crate::domain::engine::Snapshot;
 use crate::domain::money::Money;
 use crate::domain::time::Wall;
 use crate::record::store::Reader;
@@ -145,6 +146,13 @@ pub(super) async fn read<T: Send + 'static>(
         Ok(read) => Ok(read?),
         Err(_) => Err(ApiError::unavailable("the query broke off; try again")),
     }
+}
+
+/// The state, copied off the request threads and a few tenants at a time: there may be thousands.
+pub(super) async fn snapshot(admin: &Arc<Admin>) -> Result<Snapshot, ApiError> {
+    let gate = admin.gate.clone();
+    let copied = tokio::task::spawn_blocking(move || gate.snapshot_in_steps()).await;
+    copied.map_err(|_| ApiError::unavailable("the copy broke off; try again"))
 }
 
 /// A tenant that the config or the record knows.

@@ -7,6 +7,7 @@ mod answer;
 mod bills;
 mod keys;
 mod notify;
+mod rejections;
 mod slo;
 mod solves;
 mod tenants;
@@ -32,6 +33,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/slo", get(slo::list))
         .route("/slo/course", get(slo::course))
         .route("/alerts", get(alerts::list))
+        .route("/rejections", get(rejections::list))
         .route("/tenants", get(tenants::list))
         .route("/tenants/{tenant}", get(tenants::one))
         .route("/tenants/{tenant}/usage", get(tenants::usage))

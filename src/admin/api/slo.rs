@@ -10,6 +10,8 @@ use super::super::Admin;
 use super::answer::{ApiError, At, Json, Query, read};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::slo::SloKind;
+use crate::domain::slo::burn::Objective;
+use crate::domain::slo::course::{Span, course as course_of};
 use crate::domain::slo::report::Report;
 use crate::domain::slo::window::Window;
 use crate::domain::time::Wall;
@@ -43,7 +45,7 @@ pub(in crate::admin) struct Slo {
 }
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Slos> {
-    let slos = admin.gate.snapshot().slos.iter().map(shown).collect();
+    let slos = admin.gate.snapshot_without_tenants().slos.iter().map(shown).collect();
     Json(Slos { slos })
 }
 
@@ -86,7 +88,7 @@ fn success() -> String {
 pub(super) struct Course {
     captcha_type: &'static str,
     slo: &'static str,
-    step_seconds: u32,
+    step_seconds: i64,
     points: Vec<Point>,
 }
 
@@ -114,46 +116,28 @@ pub(super) async fn course(
     if !(1..=720).contains(&hours) {
         return Err(ApiError::bad_request("hours must be 1 to 720"));
     }
-    let reports = admin.gate.snapshot().slos;
-    let report = reports.iter().find(|it| it.captcha_type == captcha_type && it.slo == slo);
-    let Some(report) = report else {
+    let Some(objective) = Objective::of(admin.gate.policy().slo.slo(captcha_type), slo) else {
         let text = format!("{} has no {} SLO", captcha_type.label(), slo.label());
         return Err(ApiError::not_found(text));
     };
-    let (objective, window) = (report.objective, report.window.as_secs() / 60);
-    let now = admin.gate.now().wall.0.div_euclid(60_000);
-    let minutes = (hours * 60).div_ceil(POINTS_MAX).max(1);
-    let first = now - i64::from(hours) * 60;
-    let from = first - i64::try_from(window).unwrap_or(0);
-    let rows = read(&admin, move |reader| reader.course(captcha_type, slo, from, minutes)).await?;
-
-    // The rolling window's sum, moved along in steps.
-    let step = i64::from(minutes);
-    let by_minute: BTreeMap<i64, (u64, u64)> =
-        rows.iter().map(|row| (row.minute, (row.good, row.bad))).collect();
-    let start = first.div_euclid(step) * step;
-    let count = (now - start) / step;
-    let points = (0..=count)
-        .map(|index| start + index * step)
-        .map(|minute| {
-            let (good, bad) = by_minute.get(&minute).copied().unwrap_or_default();
-            let oldest = minute + step - i64::try_from(window).unwrap_or(0);
-            let (all_good, all_bad) = by_minute
-                .range(oldest..=minute)
-                .fold((0, 0), |(goods, bads), (_, (good, bad))| (goods + good, bads + bad));
-            let at = At(Wall(minute.saturating_mul(60_000)));
-            let budget_remaining_ratio = remaining(objective, all_good, all_bad);
-            Point { at, good, bad, budget_remaining_ratio }
-        })
-        .collect();
-    let (captcha_type, slo) = (captcha_type.label(), slo.label());
-    Ok(Json(Course { captcha_type, slo, step_seconds: minutes * 60, points }))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a picture, not a decision")]
-fn remaining(objective: f64, good: u64, bad: u64) -> f64 {
-    if bad == 0 {
-        return 1.0;
-    }
-    1.0 - bad as f64 / (good + bad) as f64 / (1.0 - objective)
+    let now = admin.gate.now().wall;
+    let step = i64::from((hours * 60).div_ceil(POINTS_MAX));
+    let first = (now.0.div_euclid(60_000) - i64::from(hours) * 60).div_euclid(step) * step;
+    let reach = i64::try_from(objective.window.as_secs().div_ceil(60)).unwrap_or(0);
+    let points = read(&admin, move |reader| {
+        let rows = reader.sli_minutes(captcha_type, slo, first - reach)?;
+        Ok(course_of(&objective, rows, Span { first, step, now }))
+    });
+    let points = points.await?.into_iter().map(|point| Point {
+        at: At(Wall(point.minute.saturating_mul(60_000))),
+        good: point.counts.good,
+        bad: point.counts.bad,
+        budget_remaining_ratio: point.remaining_ratio,
+    });
+    Ok(Json(Course {
+        captcha_type: captcha_type.label(),
+        slo: slo.label(),
+        step_seconds: step * 60,
+        points: points.collect(),
+    }))
 }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::Admin;
-use super::answer::{ApiError, At, Json, Path, Query, Usd, day, known_tenant, read, today};
+use super::answer::{
+    ApiError, At, Json, Path, Query, Usd, day, known_tenant, read, snapshot, today,
+};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::{CreditResult, TenantView};
 use crate::domain::ids::Name;
@@ -83,8 +85,9 @@ impl From<&Limits> for TenantLimits {
     }
 }
 
-pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Tenants> {
-    Json(Tenants { tenants: admin.gate.snapshot().tenants.iter().map(Tenant::from).collect() })
+pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Tenants>, ApiError> {
+    let tenants = snapshot(&admin).await?.tenants.iter().map(Tenant::from).collect();
+    Ok(Json(Tenants { tenants }))
 }
 
 pub(super) async fn one(
@@ -92,7 +95,7 @@ pub(super) async fn one(
     Path(tenant): Path<String>,
 ) -> Result<Json<Tenant>, ApiError> {
     known_tenant(&admin, &tenant)?;
-    let snapshot = admin.gate.snapshot();
+    let snapshot = snapshot(&admin).await?;
     let found = snapshot.tenants.iter().find(|view| *view.name == *tenant).map(Tenant::from);
     found.map(Json).ok_or_else(|| ApiError::not_found(format!("there is no tenant `{tenant}`")))
 }

@@ -34,20 +34,3 @@ export async function get(path, query = {}) {
   const told = await answer.json().catch(() => ({}));
   throw new Error(told.message ?? `the sidecar answered ${answer.status}`);
 }
-
-/** Samples of one metric, as `[labels, value]`: what the API has no path for. */
-export async function samples(metric) {
-  const answer = await ask("metrics");
-  if (!answer.ok) throw new Error(`the sidecar answered ${answer.status}`);
-  const found = [];
-  for (const line of (await answer.text()).split("\n")) {
-    if (!line.startsWith(`${metric}{`)) continue;
-    const end = line.lastIndexOf("}");
-    const labels = {};
-    for (const [, name, value] of line.slice(0, end).matchAll(/(\w+)="([^"]*)"/g)) {
-      labels[name] = value;
-    }
-    found.push([labels, Number(line.slice(end + 1))]);
-  }
-  return found;
-}

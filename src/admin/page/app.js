@@ -1,6 +1,6 @@
 // The page's clock: asks every five seconds while it is seen, and says how old what it shows is.
 
-import { get, samples, token, Unauthorized } from "./api.js";
+import { get, token, Unauthorized } from "./api.js";
 import * as budgets from "./budgets.js";
 import { local, setText, span, zone } from "./dom.js";
 import * as overview from "./overview.js";
@@ -8,8 +8,6 @@ import * as solves from "./solves.js";
 import * as tenants from "./tenants.js";
 
 const EVERY_MS = 5_000;
-/** A scrape is the largest answer by far. */
-const METRICS_MS = 30_000;
 
 const updated = document.getElementById("updated");
 const ask = document.getElementById("ask");
@@ -17,7 +15,6 @@ const forget = document.getElementById("forget");
 let timer = 0;
 let isRunning = false;
 let lastGood = null;
-let metricsAt = 0;
 let failed = "";
 
 /** Each part by its section: what it asks, and how that is shown. */
@@ -27,12 +24,7 @@ const parts = {
   tenants: () => get("tenants"),
   accounts: () => get("accounts"),
   solves: () => solves.refresh().then(() => true),
-  rejections: async () => {
-    if (Date.now() - metricsAt < METRICS_MS) return null;
-    const found = await samples("solvegate_rejections_total");
-    metricsAt = Date.now();
-    return found;
-  },
+  rejections: () => get("rejections"),
 };
 
 async function refresh() {
@@ -45,7 +37,7 @@ async function refresh() {
   const got = Object.fromEntries(names.map((name, index) => [name, results[index]]));
   if (results.some(({ reason }) => reason instanceof Unauthorized)) return askForToken();
   forget.hidden = token.get() === "";
-  const isDown = names.every((name) => got[name].status === "rejected" || got[name].value === null);
+  const isDown = names.every((name) => got[name].status === "rejected");
   for (const [name, { reason }] of Object.entries(got)) trouble(name, reason, isDown);
   const value = (name) => got[name].value;
   if (value("budgets")) {
@@ -112,7 +104,6 @@ ask.querySelector("form").addEventListener("submit", (event) => {
   event.preventDefault();
   token.set(document.getElementById("token").value.trim());
   ask.close();
-  metricsAt = 0;
   refresh();
 });
 forget.addEventListener("click", () => {

@@ -67,7 +67,7 @@ export function pressure(tenant) {
   const { limits } = tenant;
   const share = (used, limit) => (limit == null ? 0 : limit === 0 ? 1 : used / limit);
   const all = [
-    share(tenant.day_solves, limits.daily_limit),
+    share(tenant.day_solves + tenant.open, limits.daily_limit),
     share(tenant.day_spent_usd + tenant.held_usd, limits.daily_spend_cap_usd),
     share(tenant.month_spent_usd + tenant.held_usd, limits.monthly_spend_cap_usd),
     share(tenant.in_flight, limits.in_flight_max),
@@ -85,8 +85,8 @@ alertMore.addEventListener("click", () => { allAlerts = !allAlerts; showAlerts({
 
 export function showAlerts({ alerts }) {
   alertsNow = alerts;
-  const sorted = alerts.toSorted((a, b) => severities.indexOf(a.severity) - severities.indexOf(b.severity));
-  const shown = allAlerts ? sorted : sorted.slice(0, ALERTS_FIRST);
+  // The worst come first.
+  const shown = allAlerts ? alerts : alerts.slice(0, ALERTS_FIRST);
   keyed(alertList, shown, (alert) => `${alert.name}/${alert.about}/${alert.message.replace(/[\d.]+/g, "")}`, () => {
     const mark = badge();
     const node = h("li", {}, mark, h("span", { class: "about" }), h("span", { class: "message" }), h("code", { class: "rule" }));
@@ -103,7 +103,6 @@ export function showAlerts({ alerts }) {
   alertMore.hidden = alerts.length <= ALERTS_FIRST;
   setText(alertMore, allAlerts ? "Show fewer" : `Show all ${number(alerts.length)} alerts`);
 }
-const severities = ["critical", "warning", "info"];
 
 const accountTable = table({
   caption: "Accounts at the provider",
@@ -182,14 +181,9 @@ const reasons = table({
 document.querySelector("#rejections .place").append(reasons);
 
 /** Counters since the start; those of the last minutes are known once the page has been open so long. */
-export function showRejections(samples) {
+export function showRejections({ rejections }) {
   const now = Date.now();
-  const total = new Map();
-  for (const [{ reason, mode }, value] of samples) {
-    const item = total.get(reason) ?? { reason, enforced: 0, shadow: 0 };
-    item[mode] = value;
-    total.set(reason, item);
-  }
+  const total = new Map(rejections.map((item) => [item.reason, item]));
   seen.push([now, total]);
   while (seen.length > 2 && seen[1][0] < now - LATELY_MS) seen.shift();
   const before = seen.length > 1 ? seen[0][1] : null;

@@ -9,6 +9,7 @@ use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
 use crate::domain::money::Money;
 use crate::domain::policy::Limits;
+use crate::domain::scope::Used;
 use crate::domain::slo::report::Report;
 use crate::domain::solve::MoneyState;
 use crate::domain::time::{Now, Wall};
@@ -59,6 +60,8 @@ pub struct TenantView {
     pub month_spent: Money,
     /// Money charged ever.
     pub spent: Money,
+    /// How much of its allocations is used.
+    pub used: Used,
 }
 
 /// The wallet of one key.
@@ -166,6 +169,7 @@ impl Engine {
             day_spent: scope.day_spent(period),
             month_spent: scope.month_spent(period),
             spent: scope.spent,
+            used: scope.used(period),
         }
     }
 

@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use super::facts::FRESH_FOR;
 use super::*;
-use crate::domain::engine::KeyWallet;
+use crate::domain::engine::{AccountView, KeyWallet, Snapshot, TenantView};
 use crate::domain::journal::NotifiedRecord;
 use crate::domain::policy::{Limits, Prepaid};
+use crate::domain::scope::Used;
 use crate::domain::time::{Mono, Now};
 
 const START: Now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_796_079_600_000) };
@@ -92,6 +94,7 @@ fn snapshot(limits: Limits, change: impl FnOnce(&mut TenantView)) -> Snapshot {
         day_spent: Money::ZERO,
         month_spent: Money::ZERO,
         spent: Money::ZERO,
+        used: Used::default(),
     };
     change(&mut tenant);
     Snapshot {
@@ -137,7 +140,7 @@ fn a_balance_is_low_at_its_threshold_and_zero_at_nothing() {
 fn an_allocation_is_crossed_at_exactly_80_and_100_percent() {
     let daily = |used: u64, limit: u64| {
         let limits = Limits { daily_limit: Some(limit), ..Limits::default() };
-        levels(&snapshot(limits, |tenant| tenant.day_solves = used))
+        levels(&snapshot(limits, |tenant| tenant.used.day_solves = used))
     };
     assert_eq!(daily(79, 100), [Some(Level::Fine)]);
     assert_eq!(daily(80, 100), [Some(Level::Most)]);
@@ -154,7 +157,7 @@ fn an_allocation_is_crossed_at_exactly_80_and_100_percent() {
             ..Limits::default()
         };
         levels(&snapshot(limits, |tenant| {
-            (tenant.day_spent, tenant.month_spent) = (usd(used), usd(month));
+            (tenant.used.day_spend, tenant.used.month_spend) = (usd(used), usd(month));
         }))
     };
     assert_eq!(spent("3.999999", "39.999999"), [Some(Level::Fine); 2]);
@@ -274,6 +277,29 @@ fn a_cooldown_is_a_tenants_own_and_the_worst_comes_first() {
 }
 
 #[test]
+fn an_allocation_that_hovers_at_its_mark_is_said_once_a_day() {
+    let used = |used: u64| {
+        let topic = Topic::Allocation("acme".into(), Allocation::DailyLimit);
+        let level = Some(Level::of_share(used.into(), 100));
+        [Fact { topic, level, figures: Figures::Solves { used, limit: 100 } }]
+    };
+    let mut hook = Hook::fine();
+    let mut look = |solves| hook.after(COOLDOWN).look(&used(solves));
+    assert_eq!(look(80), [(Level::Fine, Level::Most)]);
+    for solves in [79, 80, 75, 81, 99] {
+        assert_eq!(look(solves), [], "{solves}");
+    }
+    assert_eq!(look(100), [(Level::Most, Level::Full)]);
+    for solves in [95, 100, 97, 101] {
+        assert_eq!(look(solves), [], "{solves}");
+    }
+    assert_eq!(look(94), [], "a fall is no news");
+    assert_eq!(look(100), [(Level::Most, Level::Full)]);
+    assert_eq!(look(0), [], "nor is a new day");
+    assert_eq!(look(80), [(Level::Fine, Level::Most)]);
+}
+
+#[test]
 fn only_what_a_webhook_asks_for_is_said() {
     let mut watch = Hook::fine().watch;
     let facts = [balance(Level::Low), status(Level::Warning)];
@@ -368,7 +394,7 @@ fn a_notice_is_a_sentence_with_units() {
     let allocation = Topic::Allocation("acme".into(), Allocation::DailyLimit);
     let figures = Figures::Solves { used: 8, limit: 10 };
     let text = said(allocation, (Level::Fine, Level::Most), figures);
-    assert_eq!(text, "tenant acme: 80 % of daily_limit reached, 8 of 10 solves");
+    assert_eq!(text, "tenant acme: 80 % of daily_limit reached, 8 of 10 solves charged or open");
     let figures = Figures::Account { why: Some(Why::KeyRefused) };
     let text = said(Topic::Account("main".into()), (Level::Fine, Level::Down), figures);
     assert_eq!(text, "account main is down: the provider refuses its key");

@@ -96,7 +96,7 @@ impl Watch {
             names.insert(name.clone());
             let Some(level) = fact.level else { continue };
             let old = self.told.get(&name).copied().unwrap_or(Level::Fine);
-            if old == level {
+            if old == level || fact.is_just_below(old) {
                 continue;
             }
             let is_first_look = !self.known.contains(&fact.topic.kind());

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::SloKind;
-use super::window::Counts;
+use super::window::{Counts, Window};
 use crate::domain::policy::{Slo, Status};
 
 /// The whole, in parts per billion.
@@ -65,12 +65,23 @@ impl Tier {
         }
     }
 
-    const fn long_window(self) -> Duration {
+    /// The window that says that it matters.
+    pub const fn long_window(self) -> Window {
         match self {
-            Self::Fast => Duration::from_hours(1),
-            Self::Medium => Duration::from_hours(6),
-            Self::Slow => Duration::from_hours(24),
-            Self::LongTerm => Duration::from_hours(72),
+            Self::Fast => Window::OneHour,
+            Self::Medium => Window::SixHours,
+            Self::Slow => Window::OneDay,
+            Self::LongTerm => Window::ThreeDays,
+        }
+    }
+
+    /// The window that says that it still goes on.
+    pub const fn short_window(self) -> Window {
+        match self {
+            Self::Fast => Window::FiveMinutes,
+            Self::Medium => Window::HalfHour,
+            Self::Slow => Window::TwoHours,
+            Self::LongTerm => Window::SixHours,
         }
     }
 }
@@ -133,6 +144,13 @@ impl Objective {
         float(spent(counts)) / float(self.allowed(counts))
     }
 
+    /// The burn rate up to which chance explains it, of so many events of an SLO that is just met: five
+    /// standard deviations above 1, and four events for the long tail of few. Of no events: any.
+    pub fn burn_rate_by_chance(&self, counts: Counts) -> f64 {
+        let allowed = self.error_budget_events(counts);
+        1.0 + 5.0 * (self.share / allowed).sqrt() + 4.0 / allowed
+    }
+
     /// Whether the burn rate is strictly above `factor`.
     pub fn burns_above(&self, factor: f64, counts: Counts) -> bool {
         // 2^42 events a window at most (see `window`), times 2^30, times at most 2^50: it fits.
@@ -177,7 +195,8 @@ impl Objective {
     /// of the highest burn rate there is, so that the alert can fire. Below an objective of 0.2 that
     /// cap is under 1, and wins.
     pub fn burn_rate_threshold(&self, tier: Tier) -> f64 {
-        let windows = self.window.as_secs_f64() / tier.long_window().as_secs_f64();
+        let long = tier.long_window().length(self.window);
+        let windows = self.window.as_secs_f64() / long.as_secs_f64();
         let reachable = REACHABLE_SHARE * f64::from(WHOLE) / f64::from(self.bad_allowed);
         (tier.error_budget_share() * windows).max(1.0).min(reachable)
     }

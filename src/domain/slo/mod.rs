@@ -7,9 +7,11 @@
 //! track    both for one SLO of one captcha type
 //! policy   which rule is in force, and what it says to a submission
 //! report   all of it, for showing
+//! course   how an error budget came where it is
 //! ```
 
 pub mod burn;
+pub mod course;
 pub mod policy;
 pub mod report;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! event happened; each row stands at the middle of its minute, so that a restored event enters and
 //! leaves every window up to 30 s early or late, besides the 0.1 %.
 
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use crate::domain::outcome::SliEvent;
@@ -32,6 +33,22 @@ impl Counts {
     /// Good and bad together.
     pub const fn total(self) -> u64 {
         self.good.saturating_add(self.bad)
+    }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { good: self.good + other.good, bad: self.bad + other.bad }
+    }
+}
+
+impl Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { good: self.good - other.good, bad: self.bad - other.bad }
     }
 }
 

@@ -370,6 +370,12 @@ impl Metrics {
         self.rejections.with_label_values(&[reason.label(), "shadow"]).inc();
     }
 
+    /// Refusals since the start: enforced, and those that shadow mode let pass.
+    pub fn rejections(&self, reason: Reason) -> (u64, u64) {
+        let of = |mode| self.rejections.with_label_values(&[reason.label(), mode]).get();
+        (of("enforced"), of("shadow"))
+    }
+
     /// A client said what an answer was worth.
     pub fn reported(&self, captcha_type: CaptchaType, good: Report) {
         self.reports.with_label_values(&[captcha_type.label(), good.label()]).inc();

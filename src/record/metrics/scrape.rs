@@ -100,16 +100,14 @@ fn add_limits(page: &mut Page, shown: &[&TenantView]) {
 /// Each limit: its name, how far it is used, and what it is.
 #[expect(clippy::cast_precision_loss, reason = "a view for graphs")]
 fn usages(tenant: &TenantView) -> [(&'static str, f64, Option<f64>); 4] {
-    let limits = &tenant.limits;
-    let daily = tenant.day_solves.saturating_add(tenant.open);
+    let (limits, used) = (&tenant.limits, &tenant.used);
+    let day = limits.daily_limit.map(|limit| limit as f64);
+    let [day_spend, month_spend] =
+        [limits.daily_spend_cap, limits.monthly_spend_cap].map(|cap| cap.map(Money::as_usd));
     [
-        ("daily_solves", daily as f64, limits.daily_limit.map(|limit| limit as f64)),
-        ("daily_spend_usd", tenant.day_spent.as_usd(), limits.daily_spend_cap.map(Money::as_usd)),
-        (
-            "monthly_spend_usd",
-            tenant.month_spent.as_usd(),
-            limits.monthly_spend_cap.map(Money::as_usd),
-        ),
+        ("daily_solves", used.day_solves as f64, day),
+        ("daily_spend_usd", used.day_spend.as_usd(), day_spend),
+        ("monthly_spend_usd", used.month_spend.as_usd(), month_spend),
         ("in_flight", f64::from(tenant.in_flight), limits.in_flight_max.map(f64::from)),
     ]
 }

@@ -10,6 +10,7 @@ use crate::domain::ids::SolveId;
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::slo::SloKind;
+use crate::domain::slo::window::{Counts, MinuteCounts};
 use crate::domain::time::Wall;
 
 /// Which solves to read; what is `None` does not narrow.
@@ -84,17 +85,6 @@ pub struct ThreadTimeRow {
     pub account: String,
     pub tenant: String,
     pub milliseconds: u64,
-}
-
-/// SLI events of a stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CourseRow {
-    /// Its first minute since the epoch.
-    pub minute: i64,
-    /// Good events.
-    pub good: u64,
-    /// Bad events.
-    pub bad: u64,
 }
 
 impl Reader {
@@ -228,23 +218,21 @@ impl Reader {
             .collect()
     }
 
-    /// Events of an SLO since `from` (a minute since the epoch), in stretches of `minutes`; stretches
-    /// without events are left out.
-    pub fn course(
+    /// Minutes with events of an SLO since `from` (a minute since the epoch), in their order.
+    pub fn sli_minutes(
         &self,
         captcha_type: CaptchaType,
         slo: SloKind,
         from: i64,
-        minutes: u32,
-    ) -> rusqlite::Result<Vec<CourseRow>> {
-        let minutes = i64::from(minutes.max(1));
+    ) -> rusqlite::Result<Vec<MinuteCounts>> {
         self.conn
             .prepare_cached(
-                "SELECT minute / ?4 * ?4, sum(good), sum(bad) FROM sli
-                 WHERE captcha_type = ?1 AND slo = ?2 AND minute >= ?3 GROUP BY 1 ORDER BY 1",
+                "SELECT minute, good, bad FROM sli
+                 WHERE captcha_type = ?1 AND slo = ?2 AND minute >= ?3 ORDER BY minute",
             )?
-            .query_map(params![captcha_type.label(), slo.label(), from, minutes], |row| {
-                Ok(CourseRow { minute: row.get(0)?, good: count(row, 1)?, bad: count(row, 2)? })
+            .query_map(params![captcha_type.label(), slo.label(), from], |row| {
+                let counts = Counts { good: count(row, 1)?, bad: count(row, 2)? };
+                Ok(MinuteCounts { minute: row.get(0)?, counts })
             })?
             .collect()
     }

@@ -44,7 +44,7 @@ use tokio::sync::oneshot;
 use crate::domain::journal::{Restored, Write};
 use crate::domain::time::Mono;
 
-pub use books::{BillRow, CourseRow, CreditRow, SolveFilter, ThreadTimeRow, UsageBy, UsageRow};
+pub use books::{BillRow, CreditRow, SolveFilter, ThreadTimeRow, UsageBy, UsageRow};
 pub use open::OpenError;
 pub use queue::Health;
 pub use reader::{Charge, Reader, SolveRow, verify};

@@ -2,7 +2,9 @@
 
 mod acting;
 mod budgets;
+mod course;
 mod measuring;
+mod rules;
 mod windows;
 
 use std::collections::BTreeMap;
