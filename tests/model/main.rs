@@ -9,6 +9,7 @@ mod check;
 mod outside;
 mod policy;
 mod record;
+mod restored;
 mod world;
 
 use proptest::prelude::*;

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use solvegate::domain::ids::{Name, SolveId, TaskId};
 use solvegate::domain::journal::{
-    ChargedTotal, CreditRecord, Restored, SettleRecord, TaskRecord, TaskState, WalletTotal, Write,
+    CreditRecord, Restored, SettleRecord, TaskRecord, TaskState, Write,
 };
 use solvegate::domain::money::Money;
 use solvegate::domain::outcome::Outcome;
+
+use crate::restored::restored;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Record {
@@ -107,51 +109,12 @@ impl Record {
 
     /// What a start on that day gets.
     pub(crate) fn restored(&self, today: Date) -> Restored {
-        let mut wallets: BTreeMap<_, Money> = BTreeMap::new();
-        for credit in self.credits.values() {
-            *wallets.entry((credit.tenant.clone(), credit.key_id.clone())).or_default() +=
-                credit.amount;
-        }
-        let mut charged: BTreeMap<_, ChargedTotal> = BTreeMap::new();
-        for (settled, amount) in self.charged() {
-            let total = charged
-                .entry((settled.tenant.clone(), settled.key_id.clone()))
-                .or_insert_with(|| nothing_charged(settled));
-            total.total_spent += amount;
-            if settled.day.first_of_month() == today.first_of_month() {
-                total.month_spent += amount;
-            }
-            if settled.day == today {
-                total.day_spent += amount;
-                total.day_solves += 1;
-            }
-        }
-        let wallet = |((tenant, key_id), amount)| WalletTotal { tenant, key_id, amount };
-        Restored {
-            tasks: self.tasks.values().cloned().collect(),
-            wallets: wallets.into_iter().map(wallet).collect(),
-            charged: charged.into_values().collect(),
-            sli: Vec::new(),
-            credit_causes: self.credits.keys().cloned().collect(),
-            keys: Vec::new(),
-            notified: Vec::new(),
-            next_solve: self.next_solve,
-        }
+        let charges = self.charges.values();
+        restored(&self.tasks, &self.credits, charges, (self.next_solve, today))
     }
 
     /// Every charge and its amount.
     pub(crate) fn charged(&self) -> impl Iterator<Item = (&SettleRecord, Money)> {
         self.charges.values().filter_map(|settled| Some((settled, settled.charged?)))
-    }
-}
-
-fn nothing_charged(settled: &SettleRecord) -> ChargedTotal {
-    ChargedTotal {
-        tenant: settled.tenant.clone(),
-        key_id: settled.key_id.clone(),
-        day_solves: 0,
-        day_spent: Money::ZERO,
-        month_spent: Money::ZERO,
-        total_spent: Money::ZERO,
     }
 }

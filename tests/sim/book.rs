@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use solvegate::domain::ids::{Name, SolveId};
 use solvegate::domain::journal::{
-    ChargedTotal, CreditRecord, Restored, SettleRecord, TaskRecord, TaskState, WalletTotal, Write,
+    CreditRecord, Restored, SettleRecord, TaskRecord, TaskState, Write,
 };
-use solvegate::domain::money::Money;
 use solvegate::domain::outcome::Outcome;
 use solvegate::record::store::Committed;
 
 use crate::Invariant;
+use crate::restored::restored;
 
 /// A task's identity: account and provider's id.
 pub(crate) type Task = (Name, String);
@@ -156,43 +156,7 @@ impl Book {
 
     /// What a start on that day gets.
     pub(crate) fn restored(&self, today: Date) -> Restored {
-        let mut wallets: BTreeMap<_, Money> = BTreeMap::new();
-        for credit in self.credits.values() {
-            *wallets.entry((credit.tenant.clone(), credit.key_id.clone())).or_default() +=
-                credit.amount;
-        }
-        let mut totals: BTreeMap<_, ChargedTotal> = BTreeMap::new();
-        for settled in self.charges.values() {
-            let amount = settled.charged.unwrap_or_default();
-            let total = totals
-                .entry((settled.tenant.clone(), settled.key_id.clone()))
-                .or_insert_with(|| ChargedTotal {
-                    tenant: settled.tenant.clone(),
-                    key_id: settled.key_id.clone(),
-                    day_solves: 0,
-                    day_spent: Money::ZERO,
-                    month_spent: Money::ZERO,
-                    total_spent: Money::ZERO,
-                });
-            total.total_spent += amount;
-            if settled.day.first_of_month() == today.first_of_month() {
-                total.month_spent += amount;
-            }
-            if settled.day == today {
-                total.day_spent += amount;
-                total.day_solves += 1;
-            }
-        }
-        let wallet = |((tenant, key_id), amount)| WalletTotal { tenant, key_id, amount };
-        Restored {
-            tasks: self.tasks.values().cloned().collect(),
-            wallets: wallets.into_iter().map(wallet).collect(),
-            charged: totals.into_values().collect(),
-            credit_causes: self.credits.keys().cloned().collect(),
-            sli: Vec::new(),
-            keys: Vec::new(),
-            notified: Vec::new(),
-            next_solve: self.next_solve,
-        }
+        let charges = self.charges.values();
+        restored(&self.tasks, &self.credits, charges, (self.next_solve, today))
     }
 }

@@ -23,6 +23,8 @@ mod client;
 mod net;
 mod plan;
 mod provider;
+#[path = "../model/restored.rs"]
+mod restored;
 mod rng;
 mod run;
 mod scan;
