@@ -168,3 +168,34 @@ async fn a_submission_is_never_sent_twice() {
     }
     world.close(0).await;
 }
+
+/// Sixty submissions within three seconds bring it on, for ten seconds: it is about how fast we ask, not
+/// about the account, and it is over by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_finds_us_too_fast_costs_nothing_and_holds_nothing_back() {
+    let rest = "shutdown_grace: 1s".to_owned();
+    let world = World::start(Setup { rest, ..Setup::default() }).await;
+    let id = world.submit(ACME, "answer=a").await;
+    let too_fast = |operation, times| {
+        FaultRule::new(operation, Fault::Code("MAX_USER_TURN".to_owned())).times(times)
+    };
+    world.control().add_faults([too_fast(Operation::Submit, 20), too_fast(Operation::Poll, 1)]);
+
+    for round in 0..20 {
+        let answer = world.get(&submission(ZEN, "")).await;
+        assert_eq!((answer.text().as_str(), answer.reason()), ("MAX_USER_TURN", "none"), "{round}");
+    }
+
+    let threads = world.get(&format!("/res.php?key={ZEN}&action=threadsinfo")).await.text();
+    assert!(threads.contains(r#""threads":1000,"working_threads":1000"#), "wait: {threads}");
+    let seen = world.snapshot();
+    assert!(seen.accounts[0].up && !seen.upstream_open, "neither the key nor the provider failed");
+    let zen = world.tenant("zen");
+    assert_eq!((zen.in_flight, zen.held), (0, Money::ZERO));
+    assert_eq!(world.poll(ACME, &id).await.text(), "CAPCHA_NOT_READY");
+    assert_eq!(world.poll_to_end(ACME, &id).await.text(), "OK|a");
+    let next = world.submit(ZEN, "answer=b").await;
+    assert_eq!(world.poll_to_end(ZEN, &next).await.text(), "OK|b");
+    world.settled().await;
+    world.close(2).await;
+}

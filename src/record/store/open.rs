@@ -117,7 +117,7 @@ pub(super) fn open(
 }
 
 /// The absolute path behind links, so that two names of one file are one lock.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
     if path.try_exists()? {
         return path.canonicalize();
     }

@@ -83,7 +83,7 @@ struct Queue {
     conflicts: u64,
     size_bytes: u64,
     #[cfg(test)]
-    hook: Option<Hook>,
+    hooks: VecDeque<Hook>,
 }
 
 /// Between the callers and the writer.
@@ -268,12 +268,16 @@ impl Shared {
 impl Shared {
     pub(super) fn hook(&self, hook: Hook) {
         let mut queue = self.queue.lock();
-        queue.hook = Some(hook);
+        queue.hooks.push_back(hook);
         self.wake(&mut queue);
     }
 
+    pub(super) fn is_committing(&self) -> bool {
+        !self.queue.lock().in_flight.is_empty()
+    }
+
     pub(super) fn take_hook(&self) -> Option<Hook> {
-        self.queue.lock().hook.take()
+        self.queue.lock().hooks.pop_front()
     }
 }
 
@@ -300,7 +304,7 @@ impl Queue {
 
     fn has_nothing_to_do(&self) -> bool {
         #[cfg(test)]
-        if self.hook.is_some() {
+        if self.hooks.front().is_some() {
             return false;
         }
         self.waiting.is_empty() && self.phase == Phase::Open

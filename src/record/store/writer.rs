@@ -198,7 +198,7 @@ impl Writer {
 
     #[cfg(test)]
     fn run_hook(&self) {
-        if let Some(hook) = self.shared.take_hook() {
+        while let Some(hook) = self.shared.take_hook() {
             hook(&self.conn);
         }
     }

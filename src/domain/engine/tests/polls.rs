@@ -1,6 +1,7 @@
 //! Polls: owner, spacing, memory, trouble.
 
 use super::*;
+use crate::domain::account::AccountReport;
 use crate::domain::ids::Name;
 
 #[test]
@@ -158,6 +159,20 @@ fn provider_trouble_is_not_ready_until_the_deadline_and_then_the_end() {
     let late = START + DEADLINE;
     assert_eq!(ask(&mut engine, "t1", trouble(), late), AnswerTo::GiveUp);
     assert_eq!(held(&mut engine, late), PRICE, "the provider may still have an answer");
+}
+
+#[test]
+fn a_refused_key_works_again_once_the_provider_answers_a_poll_and_not_before() {
+    for (result, works) in [(PollResult::Trouble, false), (PollResult::Pending, true)] {
+        let mut engine = engine(|_| ());
+        open(&mut engine, "t1", START);
+        engine.observe_account("main", AccountReport::KeyRefused, START);
+        let later = START + Duration::from_mins(5);
+
+        ask(&mut engine, "t1", result, later);
+
+        assert_eq!(engine.may_ask("main", later), works);
+    }
 }
 
 #[test]

@@ -210,6 +210,18 @@ fn a_submission_without_an_id_keeps_its_thread_past_the_deadline() {
 }
 
 #[test]
+fn a_submission_still_without_an_id_is_a_time_out_at_the_deadline() {
+    let mut engine = engine(|_| ());
+    admit(&mut engine, PROD, START);
+
+    engine.expire(usize::MAX, START + DEADLINE.saturating_sub(secs(1)));
+    assert_eq!(writes(&mut engine), []);
+    engine.expire(usize::MAX, START + DEADLINE);
+
+    assert_eq!(verdicts(&writes(&mut engine))[0].outcome, Outcome::Timeout);
+}
+
+#[test]
 fn a_wall_clock_that_jumps_moves_no_deadline() {
     for jump in [-600_000, 48 * 3_600_000] {
         let mut engine = engine(|_| ());

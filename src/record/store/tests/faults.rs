@@ -4,17 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use super::*;
+use crate::clock::Clock;
 
 #[test]
 fn a_full_disk_keeps_everything_in_order_and_recovers_by_itself() {
     let home = home();
-    let time = Arc::new(AtomicU64::new(0));
-    let clock = Arc::clone(&time);
-    let options = StoreOptions {
-        clock: Arc::new(move || Mono(clock.load(Ordering::Relaxed))),
-        ..options(&path(&home))
-    };
-    let (store, _) = Store::open(&options, TODAY, "UTC").unwrap();
+    let (store, pass) = open_with_clock(&home);
     wait(store.durable(bind(0)));
     set_page_limit(&store, 1);
 
@@ -25,7 +20,7 @@ fn a_full_disk_keeps_everything_in_order_and_recovers_by_itself() {
         waiting.push(store.durable(settle(solve + 1_000, Some(PRICE))));
     }
     wait_until("the disk is full", || store.health().failing.is_some());
-    time.store(3_000_000_000, Ordering::Relaxed);
+    pass(Duration::from_secs(3));
 
     let health = store.health();
     assert_eq!(health.failing.as_deref(), Some("database or disk is full"));
@@ -103,6 +98,66 @@ fn a_missing_table_is_a_fault_of_the_file_and_loses_no_write() {
 }
 
 #[test]
+fn attempts_that_fail_become_rarer() {
+    let home = home();
+    let (store, _) = open(&home);
+    peek(&home).execute_batch("ALTER TABLE tasks RENAME TO hidden").unwrap();
+    let clock = Clock::start();
+    let began = clock.mono();
+    store.send(bind(1));
+
+    wait_until("it fails five times", || store.health().failures >= 5);
+
+    let waits = [100, 200, 400, 800].map(Duration::from_millis);
+    let took = clock.mono().since(began);
+    assert!(took >= waits.iter().sum(), "{took:?}");
+    peek(&home).execute_batch("ALTER TABLE hidden RENAME TO tasks").unwrap();
+    store.close(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
+fn pruning_that_fails_is_waited_out_too() {
+    let home = home();
+    let (store, _) = open(&home);
+    wait(store.durable(verdict(1, Outcome::Solved)));
+    peek(&home).execute_batch("ALTER TABLE solves RENAME TO hidden").unwrap();
+    let pruned = store.durable(Write::Prune(NOON + Duration::from_secs(1)));
+    wait_until("it fails", || store.health().failing.is_some());
+    let before = store.health();
+
+    peek(&home).execute_batch("ALTER TABLE hidden RENAME TO solves").unwrap();
+
+    assert_eq!(wait(pruned), Committed::Done);
+    let after = store.health();
+    assert_eq!((after.failing, after.commits), (None, before.commits + 1));
+    assert_eq!(reader(&home).solves(1).unwrap(), []);
+}
+
+#[test]
+fn a_disk_that_is_full_while_an_impossible_write_is_left_out_loses_nothing_else() {
+    let home = home();
+    let (store, _) = open(&home);
+    wait(store.durable(bind(0)));
+    set_page_limit(&store, 1);
+    let release = hold_writer(&store);
+    let minting = store.durable(settle(1, Some(-PRICE)));
+    let waiting: Vec<_> = (2..50).map(|solve| store.durable(large(solve))).collect();
+    release.send(()).unwrap();
+    wait_until("the disk is full", || store.health().failing.is_some());
+    assert_eq!(store.health().failing.as_deref(), Some("database or disk is full"));
+
+    set_page_limit(&store, 1_000_000);
+
+    assert_eq!(wait(minting), Committed::Conflict);
+    for committed in waiting {
+        assert_eq!(wait(committed), Committed::Done);
+    }
+    assert_eq!(store.health().conflicts, 1);
+    drop(store);
+    assert_eq!(open(&home).1.tasks.len(), 49);
+}
+
+#[test]
 fn an_impossible_write_is_left_out_and_its_neighbours_are_kept() {
     let home = home();
     let (store, _) = open(&home);
@@ -135,6 +190,26 @@ fn an_impossible_write_is_left_out_and_its_neighbours_are_kept() {
 }
 
 #[test]
+fn a_write_that_is_left_out_is_logged_without_its_contents() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.close(Duration::from_secs(30)).unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let sink = log.as_file().try_clone().unwrap();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || sink.try_clone().unwrap())
+        .finish();
+
+    tracing::subscriber::with_default(subscriber, || store.send(settle(7, Some(PRICE))));
+
+    let said = std::fs::read_to_string(log.path()).unwrap();
+    let expected = r#"write="settle" solve=7 why="it came after the store was closed""#;
+    assert!(said.contains(expected), "{said}");
+    assert!(!said.contains("acme") && !said.contains("task-7"), "{said}");
+}
+
+#[test]
 fn what_waits_is_committed_as_one_group() {
     let home = home();
     let (store, _) = open(&home);
@@ -148,6 +223,24 @@ fn what_waits_is_committed_as_one_group() {
     }
 
     assert_eq!(store.health().commits, commits + 1);
+}
+
+#[test]
+fn a_writer_with_nothing_to_do_sleeps() {
+    let lock = tempfile::tempfile().unwrap();
+    let shared = Arc::new(Shared::new(Arc::new(Mono::default), lock));
+    let (tell, told) = mpsc::channel();
+    let idle = Arc::clone(&shared);
+    let writer = std::thread::spawn(move || {
+        tell.send(matches!(idle.next(true), queue::Next::Commit(_))).unwrap();
+    });
+    let early = told.recv_timeout(Duration::from_millis(100));
+    assert_eq!(early, Err(mpsc::RecvTimeoutError::Timeout));
+
+    shared.push(bind(1), None);
+
+    assert!(told.recv().unwrap(), "woken by a write");
+    writer.join().unwrap();
 }
 
 #[test]
@@ -169,18 +262,8 @@ fn too_much_that_waits_stops_admission() {
 #[test]
 fn a_disk_that_hangs_stops_admission_although_nothing_fails() {
     let home = home();
-    let time = Arc::new(AtomicU64::new(0));
-    let clock: MonoClock = {
-        let time = Arc::clone(&time);
-        Arc::new(move || Mono(time.load(Ordering::Relaxed)))
-    };
-    let options = StoreOptions { clock, ..options(&path(&home)) };
-    let (store, _) = Store::open(&options, TODAY, "UTC").unwrap();
+    let (store, pass) = open_with_clock(&home);
     let release = hold_writer(&store);
-    let pass = |wait: Duration| {
-        let nanos = u64::try_from(wait.as_nanos()).unwrap();
-        time.fetch_add(nanos, Ordering::Relaxed);
-    };
     pass(Duration::from_hours(1));
     assert!(store.is_accepting(), "nothing waits for the disk");
     let committed = store.durable(bind(1));
@@ -197,6 +280,34 @@ fn a_disk_that_hangs_stops_admission_although_nothing_fails() {
 }
 
 #[test]
+fn a_commit_that_hangs_stops_admission_until_it_is_through() {
+    let home = home();
+    let (store, pass) = open_with_clock(&home);
+    // The lock is waited for inside the attempt, which therefore neither fails nor ends.
+    store.on_writer(|conn| conn.busy_timeout(Duration::from_mins(10)).unwrap());
+    wait(store.durable(bind(1)));
+    let intruder = peek(&home);
+    intruder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let hanging = store.durable(bind(2));
+    wait_until("it is being committed", || store.shared.is_committing());
+    pass(Duration::from_secs(1));
+    let behind = store.durable(bind(3));
+    pass(Duration::from_secs(1));
+    assert!(store.is_accepting());
+
+    pass(Duration::from_nanos(1));
+
+    assert!(!store.is_accepting());
+    let health = store.health();
+    assert_eq!((health.failing, health.failures, health.pending), (None, 0, 2));
+    assert_eq!(health.oldest_pending, Some(Duration::from_nanos(2_000_000_001)));
+    intruder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!((wait(hanging), wait(behind)), (Committed::Done, Committed::Done));
+    assert!(store.is_accepting());
+    assert_eq!(store.health().oldest_pending, None);
+}
+
+#[test]
 fn a_writer_that_dies_is_noticed_and_what_it_held_is_spilled() {
     let home = home();
     let (store, _) = open(&home);
@@ -209,6 +320,20 @@ fn a_writer_that_dies_is_noticed_and_what_it_held_is_spilled() {
     assert_eq!(unflushed.left, 1);
     drop(store);
     assert_eq!(open(&home).1.charged, [charged_total(1, PRICE)]);
+}
+
+/// A store by a clock that stands still, and what moves it on.
+fn open_with_clock(home: &TempDir) -> (Store, impl Fn(Duration) + use<>) {
+    let time = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&time);
+    let options = StoreOptions {
+        clock: Arc::new(move || Mono(clock.load(Ordering::Relaxed))),
+        ..options(&path(home))
+    };
+    let pass = move |wait: Duration| {
+        time.fetch_add(u64::try_from(wait.as_nanos()).unwrap(), Ordering::Relaxed);
+    };
+    (Store::open(&options, TODAY, "UTC").unwrap().0, pass)
 }
 
 /// Keeps the writer busy until the sender is used or dropped.

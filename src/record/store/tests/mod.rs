@@ -1,5 +1,6 @@
 //! The store from outside: what goes in comes back.
 
+mod ages;
 mod crash;
 mod faults;
 mod model;
@@ -220,6 +221,20 @@ fn charging_twice_charges_once_and_counts_a_conflict() {
 }
 
 #[test]
+fn a_solve_is_charged_once_under_whatever_task_id() {
+    let home = home();
+    let (store, _) = open(&home);
+    store.send(settle(1, Some(PRICE)));
+    let Write::Settle(again) = settle(1, Some(PRICE)) else { unreachable!() };
+    let again = SettleRecord { task_id: TaskId::new("another").unwrap(), ..again };
+
+    assert_eq!(wait(store.durable(Write::Settle(again))), Committed::Conflict);
+
+    assert_eq!(reader(&home).ledger_sum("acme").unwrap(), -PRICE);
+    audit(&home);
+}
+
+#[test]
 fn the_first_verdict_stands_also_beside_a_settlement_that_came_before_it() {
     let home = home();
     let (store, _) = open(&home);
@@ -295,29 +310,6 @@ fn sli_events_are_counted_per_minute_type_and_slo() {
 }
 
 #[test]
-fn pruning_drops_old_rows_of_forgotten_tasks_only_and_the_audit_holds() {
-    let home = home();
-    let (store, _) = open(&home);
-    for solve in 0..1_200 {
-        store.send(verdict(solve, Outcome::Solved));
-        store.send(settle(solve, Some(PRICE)));
-    }
-    store.send(bind(2_000));
-    store.send(verdict(2_000, Outcome::Solved));
-    let Write::Verdict(mut young) = verdict(3_000, Outcome::Solved) else { unreachable!() };
-    young.submitted_at = NOON + Duration::from_secs(1);
-    store.send(Write::Verdict(young));
-
-    wait(store.durable(Write::Prune(NOON + Duration::from_secs(1))));
-
-    let rows = reader(&home).solves(10).unwrap();
-    let left: Vec<_> = rows.iter().map(|row| row.solve.0).collect();
-    assert_eq!(left, [3_000, 2_000]);
-    assert_eq!(reader(&home).charges("acme", TODAY).unwrap().len(), 1_200);
-    audit(&home);
-}
-
-#[test]
 fn the_ledger_takes_no_update_and_no_delete() {
     let home = home();
     let (store, _) = open(&home);
@@ -381,8 +373,11 @@ fn peek(home: &TempDir) -> rusqlite::Connection {
     rusqlite::Connection::open(path(home)).unwrap()
 }
 
+/// A minute at most, so that a writer that stands still fails the test and does not hang it.
 fn wait(committed: oneshot::Receiver<Committed>) -> Committed {
-    committed.blocking_recv().unwrap()
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let in_time = async { tokio::time::timeout(Duration::from_mins(1), committed).await };
+    runtime.block_on(in_time).expect("committed within a minute").unwrap()
 }
 
 /// Waits for another thread, ten seconds at most.

@@ -92,15 +92,23 @@ fn what_is_no_record_of_ours_is_refused_and_left_alone() {
         }
     };
     let garbage = |bytes: &'static [u8]| move |path: &Path| fs::write(path, bytes).unwrap();
-    let cases: [(Make, &str); 6] = [
+    let cases: [(Make, &str); 8] = [
         (Box::new(garbage(b"tenants:\n  acme: {}\n")), "is no SQLite database"),
         (Box::new(garbage(b"x")), "is no SQLite database"),
         (Box::new(garbage(b"SQLite format 3\0and then something else")), "is no SQLite database"),
         (Box::new(foreign("CREATE TABLE mails (id)")), "is a database of another program"),
         (Box::new(foreign("PRAGMA user_version = 1")), "is a database of another program"),
         (
+            Box::new(foreign("PRAGMA application_id = 0x536F6C76")),
+            "is a database of another program",
+        ),
+        (
             Box::new(foreign("PRAGMA application_id = 0x536F6C76; PRAGMA user_version = 3")),
             "was written by a newer solvegate (its schema is 3, this one knows 2)",
+        ),
+        (
+            Box::new(foreign("PRAGMA application_id = 0x536F6C76; PRAGMA user_version = -1")),
+            "is a database of another program",
         ),
     ];
     for (make, text) in cases {
@@ -182,6 +190,7 @@ fn damage_in_a_large_file_is_found_while_it_is_in_use_and_stops_admission() {
 
     wait_until("it is found", || store.health().failing.is_some());
     assert!(store.health().failing.unwrap().starts_with("the file is damaged: "));
+    assert_eq!(store.health().failures, 1);
     assert!(!store.is_accepting());
     // What touches no damaged page is still written down.
     assert_eq!(wait(store.durable(Write::Ready(SolveId(1)))), Committed::Done);
@@ -225,6 +234,46 @@ fn a_directory_that_is_missing_and_a_zone_that_is_unknown_are_named() {
     let refused = Store::open(&options(&path(&home)), TODAY, "Mars/Olympus").unwrap_err();
     assert_eq!(refused.to_string(), "unknown time zone `Mars/Olympus`");
     assert!(!path(&home).exists());
+}
+
+#[test]
+fn a_directory_in_the_place_of_the_record_is_named() {
+    let home = home();
+    fs::create_dir(path(&home)).unwrap();
+
+    let refused = Store::open(&options(&path(&home)), TODAY, "UTC").unwrap_err();
+
+    let OpenError::Io { source, .. } = refused else { panic!("{refused}") };
+    assert_eq!(source.kind(), std::io::ErrorKind::IsADirectory);
+}
+
+#[test]
+fn a_bare_name_is_a_file_in_the_working_directory() {
+    let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+    let found = open::resolve(Path::new("nothing-of-that-name.db")).unwrap();
+    assert_eq!(found, here.join("nothing-of-that-name.db"));
+}
+
+#[test]
+fn a_sum_that_no_tenant_can_have_spent_is_reported() {
+    for (micros, is_read) in
+        [(1_000_000_000_000_000_000_i64, true), (1_000_000_000_000_000_001, false)]
+    {
+        let home = home();
+        let (store, _) = open(&home);
+        wait(store.durable(settle(1, Some(PRICE))));
+        drop(store);
+        peek(&home).execute("UPDATE usage SET micros = ?1", [micros]).unwrap();
+
+        let opened = Store::open(&options(&path(&home)), TODAY, "UTC");
+
+        let spent = opened.map(|(_, restored)| restored.charged[0].total_spent.micros());
+        if is_read {
+            assert_eq!(spent.unwrap(), micros);
+        } else {
+            assert!(spent.unwrap_err().to_string().contains("is damaged"));
+        }
+    }
 }
 
 #[test]
