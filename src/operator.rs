@@ -19,6 +19,7 @@ use crate::gate::Gate;
 use crate::keyring::{Command, KeyError, Keyring, Made};
 use crate::proxy::tls::Certificate;
 use crate::proxy::{Proxy, Target};
+use crate::supervisor::Supervisor;
 use crate::wire::secret::Secret;
 
 /// How often the file is looked at. A look reads it whole, so that a swapped symlink (a Kubernetes
@@ -41,14 +42,16 @@ pub struct Watch {
     path: Option<PathBuf>,
     seen: Option<Fingerprint>,
     hangups: Hangups,
+    supervisor: Supervisor,
 }
 
 impl Watch {
     /// Begins to watch the file at `path`; `None`: there is none. SIGHUP ends the process no more.
-    pub async fn begin(path: Option<PathBuf>) -> Self {
+    /// `supervisor` is told of reloads.
+    pub async fn begin(path: Option<PathBuf>, supervisor: Supervisor) -> Self {
         let hangups = Hangups::listen();
         let seen = fingerprint(path.as_ref()).await;
-        Self { path, seen, hangups }
+        Self { path, seen, hangups, supervisor }
     }
 
     /// Whether the file is another than before.
@@ -100,26 +103,34 @@ impl Operator {
                     if let Command::Reload(done) = command {
                         watch.look().await;
                         // Whoever asked may be gone.
-                        let _ = done.send(self.reload(watch.path.as_ref()).await);
+                        let _ = done.send(self.reload(&watch).await);
                     } else {
                         self.change_keys(command).await;
                     }
                 }
                 () = watch.hangups.recv() => {
                     watch.look().await;
-                    let _ = self.reload(watch.path.as_ref()).await;
+                    let _ = self.reload(&watch).await;
                 }
                 _ = looks.tick() => {
                     self.end_secrets();
                     if watch.is_changed().await {
-                        let _ = self.reload(watch.path.as_ref()).await;
+                        let _ = self.reload(&watch).await;
                     }
                 }
             }
         }
     }
 
-    async fn reload(&self, path: Option<&PathBuf>) -> Result<(), String> {
+    async fn reload(&self, watch: &Watch) -> Result<(), String> {
+        watch.supervisor.reloading().await;
+        let outcome = self.load_and_put_in_force(watch.path.as_ref()).await;
+        // With whichever config is in force.
+        watch.supervisor.ready().await;
+        outcome
+    }
+
+    async fn load_and_put_in_force(&self, path: Option<&PathBuf>) -> Result<(), String> {
         let outcome = match load(path).await {
             Ok(config) => self.put_in_force(config),
             Err(why) => Err(why),
