@@ -75,7 +75,7 @@ enum Command {
     Bill(bill::BillArgs),
     /// Show the log of solves, or follow it.
     Solves(solves::SolvesArgs),
-    /// Explain the last refusals of a tenant: which limit, its value, when it frees.
+    /// Explain one refusal, or the last ones of a tenant: which limit, its value, when it frees.
     Why(why::WhyArgs),
     /// Try the webhooks.
     #[command(subcommand)]

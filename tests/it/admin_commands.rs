@@ -107,6 +107,19 @@ async fn slo_why_and_usage_print_what_people_ask() {
         printed(&world, &["why", "acme"]).await,
         "acme was not refused anything since the start\n"
     );
+    let refused = world.get(&submission(ZEN, "")).await;
+    let id = refused.header("x-solvegate-request-id").unwrap();
+    let why_id = printed(&world, &["why", id]).await;
+    let (first, reason) = why_id.split_once('\n').unwrap();
+    assert_eq!(stable(first), "TIME  in_flight, tenant zen, key prod for turnstile");
+    let text = |line: &str| line.split(" (free").next().unwrap().to_owned();
+    assert_eq!(text(reason), text(second), "{why_id}");
+    let wrong = world.get(&submission("nobody00000000000000000000000000", "")).await;
+    let of_nobody =
+        printed(&world, &["why", wrong.header("x-solvegate-request-id").unwrap()]).await;
+    assert!(of_nobody.contains("  unknown_key, no tenant that the request names\n"), "{of_nobody}");
+    let unknown = failure(command(&world, &["why", "req:0000000000000000"])).await;
+    assert!(unknown.contains("the last 4,096 since the start are"), "{unknown}");
     let (head, table) = usage.split_once('\n').unwrap();
     assert!(
         head.starts_with(&format!("acme, charged solves from {month}-01 to {month}-")),
@@ -118,9 +131,12 @@ async fn slo_why_and_usage_print_what_people_ask() {
          prod        3  0.006000\n\
          total       3  0.006000\n"
     );
-    for arguments in
-        [&["slo", "--json"][..], &["why", "zen", "--json"], &["usage", "acme", "--json"]]
-    {
+    for arguments in [
+        &["slo", "--json"][..],
+        &["why", "zen", "--json"],
+        &["why", id, "--json"],
+        &["usage", "acme", "--json"],
+    ] {
         let text = printed(&world, arguments).await;
         assert!(serde_json::from_str::<Value>(&text).unwrap().is_object(), "{text}");
     }

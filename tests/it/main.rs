@@ -44,3 +44,4 @@ mod store_faults;
 mod supervisor;
 mod tidy;
 mod trouble;
+mod why;

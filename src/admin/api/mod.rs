@@ -7,6 +7,7 @@ mod answer;
 mod bills;
 mod keys;
 mod notify;
+mod rejections;
 mod slo;
 mod solves;
 mod tenants;
@@ -41,6 +42,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/tenants/{tenant}/keys", get(keys::list).post(keys::create))
         .route("/tenants/{tenant}/keys/{key}", delete(keys::revoke))
         .route("/tenants/{tenant}/keys/{key}/reroll", post(keys::reroll))
+        .route("/rejections/{id}", get(rejections::one))
         .route("/billing", get(bills::all))
         .route("/solves", get(solves::list))
         .route("/accounts", get(accounts::list))
