@@ -44,4 +44,5 @@ mod store_faults;
 mod supervisor;
 mod tidy;
 mod trouble;
+mod watched_files;
 mod why;
