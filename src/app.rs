@@ -294,6 +294,6 @@ fn open_gate(
     let notified = std::mem::take(&mut restored.notified);
     let policy = operator::overlaid(&keyring, base, now.wall);
     let metrics = Metrics::new(&policy)?;
-    metrics.reloaded(true, now.wall);
+    metrics.configured(now.wall);
     Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring, notified))
 }
