@@ -29,6 +29,7 @@ use crate::proxy::tls::{Certificate, TlsError};
 use crate::proxy::{self, Bounds, Limits, Proxy, Target};
 use crate::record::metrics::{Metrics, MetricsError};
 use crate::record::store::{Durability, OpenError, Store, StoreOptions, Unflushed};
+use crate::supervisor::Supervisor;
 
 /// What the record is given to be written down in, however much of the grace is left.
 const CLOSE_AT_LEAST: Duration = Duration::from_secs(5);
@@ -93,7 +94,8 @@ impl App {
         clock: Clock,
         bounds: Bounds,
     ) -> Result<Self, StartError> {
-        Self::start_watching(config, Watch::begin(path).await, clock, bounds).await
+        Self::start_watching(config, Watch::begin(path, Supervisor::default()).await, clock, bounds)
+            .await
     }
 
     async fn start_watching(
@@ -292,6 +294,6 @@ fn open_gate(
     let notified = std::mem::take(&mut restored.notified);
     let policy = operator::overlaid(&mut keyring, base, now.wall);
     let metrics = Metrics::new(&policy)?;
-    metrics.reloaded(true, now.wall);
+    metrics.configured(now.wall);
     Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring, notified))
 }

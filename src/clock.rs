@@ -3,10 +3,17 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::domain::time::{Mono, Now, Wall};
 
 /// The monotonic reading at start, so that times before the start (of a restored solve) have one too.
 const START: Duration = Duration::from_hours(365 * 24);
+
+/// The monotonic reading that all processes of the machine share.
+pub fn since_boot() -> Duration {
+    clock_gettime(ClockId::Monotonic).try_into().unwrap_or_default()
+}
 
 /// Reads both clocks.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rand::RngExt;
 
 use crate::clock::Clock;
 use crate::domain::account::AccountReport;
@@ -15,12 +16,12 @@ use crate::domain::engine::{
     AnswerTo, Asker, BindResult, Credential, CreditResult, Decision, Due, Engine, PollDecision,
     PollResult, SYNC_TASK, Snapshot,
 };
-use crate::domain::ids::{Name, SolveId, TaskId};
+use crate::domain::ids::{Name, RequestId, SolveId, TaskId};
 use crate::domain::journal::{CreditRecord, NotifiedRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
-use crate::domain::recent::{RecentRejections, Refused, Subject};
+use crate::domain::recent::{Kept, KeptRejections, RecentRejections, Refused, Subject};
 use crate::domain::rejection::{Reason, Rejection};
 #[cfg(feature = "seeded-bugs")]
 use crate::domain::seeded::{self, Bug};
@@ -43,6 +44,7 @@ pub struct Gate {
     store: Box<dyn Record>,
     metrics: Metrics,
     recent: Mutex<RecentRejections>,
+    kept: Mutex<KeptRejections>,
 }
 
 /// A commit to wait for.
@@ -61,6 +63,17 @@ pub enum Bound {
     Unrecorded,
 }
 
+/// Who was refused.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusee<'a> {
+    /// A tenant, and what was to be solved.
+    Tenant(Identity, Option<CaptchaType>),
+    /// Whoever has a credential that is no good.
+    Asker(&'a Credential<'a>),
+    /// Nobody that the request names.
+    Nobody,
+}
+
 impl Gate {
     /// Opens the door.
     pub fn new(
@@ -75,6 +88,7 @@ impl Gate {
             store: Box::new(store),
             metrics,
             recent: Mutex::default(),
+            kept: Mutex::default(),
         };
         gate.with(|_, _| ());
         gate
@@ -174,6 +188,29 @@ impl Gate {
         let subject = Subject { tenant: tenant.clone(), key_id, captcha_type };
         self.recent.lock().note(subject, rejection, shadow, self.clock.now().wall);
         tenant
+    }
+
+    /// Keeps a refusal that a client is told of, to be explained by its id.
+    pub fn keep(&self, refusee: Refusee<'_>, rejection: &Rejection) -> RequestId {
+        let engine = self.engine.lock();
+        let (of, captcha_type) = match refusee {
+            Refusee::Tenant(identity, captcha_type) => {
+                let names = (engine.tenant_name(identity).clone(), engine.key_id(identity).clone());
+                (Some(names), captcha_type)
+            }
+            Refusee::Asker(credential) => (engine.named(credential), None),
+            Refusee::Nobody => (None, None),
+        };
+        drop(engine);
+        let id = RequestId(rand::rng().random());
+        let (rejection, at) = (rejection.clone(), self.clock.now().wall);
+        self.kept.lock().keep(Kept { id, of, captcha_type, rejection, at });
+        id
+    }
+
+    /// The refusal of that id, unless it was too long ago.
+    pub fn kept(&self, id: RequestId) -> Option<Kept> {
+        self.kept.lock().find(id)
     }
 
     /// Why that tenant was refused of late, the latest first.

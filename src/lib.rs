@@ -17,6 +17,7 @@
 //! | --- | --- | --- |
 //! | 0 | [`domain`] | every decision; `now` is an argument, no IO, no lock, no log |
 //! | 1 | [`wire`], [`clock`], [`failpoint`] | the provider's protocol as bytes and types; the only reader of the OS clock; where tests kill the process |
+//! | 2 | [`supervisor`] | what the service manager is told |
 //! | 2 | [`config`], [`record`] | what the operator wrote; what is written down (metrics, store) |
 //! | 3 | [`gate`], [`keyring`] | the one door to the core: the lock, the clock, the recording; keys made at run time |
 //! | 4 | [`proxy`], [`background`], [`admin`] | the request path; work without a request; the second port |
@@ -39,4 +40,5 @@ pub mod operator;
 pub mod proxy;
 pub mod record;
 pub mod simulate;
+pub mod supervisor;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! What people change while the sidecar runs, one change at a time: the config (on SIGHUP, when the file
 //! changes, on request), and keys.
 
-use std::path::PathBuf;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::gate::Gate;
 use crate::keyring::{Command, KeyError, Keyring, Made};
 use crate::proxy::tls::Certificate;
 use crate::proxy::{Proxy, Target};
+use crate::supervisor::Supervisor;
 use crate::wire::secret::Secret;
 
 /// How often the file is looked at. A look reads it whole, so that a swapped symlink (a Kubernetes
@@ -31,29 +33,36 @@ const RECORD_WAIT: Duration = Duration::from_secs(5);
 /// Changes of the config that are named in the log, at most.
 const CHANGES_SHOWN: usize = 20;
 
-/// Tells two contents of the file apart.
+/// The largest file that another is told from by its content.
+const CONTENT_MAX: u64 = 1 << 20;
+
+/// Tells two contents of files apart.
 type Fingerprint = [u8; 32];
 
-/// The file, and what happens to it. Begun before the file is read for the first time, so that neither a
+/// The file and those that it takes secrets and certificates from, and what happens to them. Begun before the file is read for the first time, so that neither a
 /// change nor a SIGHUP of the first moments is missed.
 #[derive(Debug)]
 pub struct Watch {
     path: Option<PathBuf>,
     seen: Option<Fingerprint>,
+    files: Files,
     hangups: Hangups,
+    supervisor: Supervisor,
 }
 
 impl Watch {
     /// Begins to watch the file at `path`; `None`: there is none. SIGHUP ends the process no more.
-    pub async fn begin(path: Option<PathBuf>) -> Self {
+    /// `supervisor` is told of reloads.
+    pub async fn begin(path: Option<PathBuf>, supervisor: Supervisor) -> Self {
         let hangups = Hangups::listen();
-        let seen = fingerprint(path.as_ref()).await;
-        Self { path, seen, hangups }
+        let mut watch = Self { path, seen: None, files: Files::default(), hangups, supervisor };
+        watch.look().await;
+        watch
     }
 
-    /// Whether the file is another than before.
+    /// Whether the files are others than before.
     async fn is_changed(&mut self) -> bool {
-        let now = fingerprint(self.path.as_ref()).await;
+        let now = self.fingerprint().await;
         let changed = now != self.seen && now.is_some();
         if changed {
             self.seen = now;
@@ -62,8 +71,56 @@ impl Watch {
     }
 
     async fn look(&mut self) {
-        self.seen = fingerprint(self.path.as_ref()).await;
+        self.seen = self.fingerprint().await;
     }
+
+    /// What the files hold at present; `None` when the config cannot be read.
+    async fn fingerprint(&mut self) -> Option<Fingerprint> {
+        let (path, mut files) = (self.path.clone()?, self.files.clone());
+        let looking = move || files.look(&path).map(|seen| (seen, files));
+        let (seen, files) = tokio::task::spawn_blocking(looking).await.ok()??;
+        self.files = files;
+        Some(seen)
+    }
+}
+
+/// What a config refers to. It is looked for when the text of the config changed, also of one that is not
+/// in force: what it lacks may be put there.
+#[derive(Debug, Clone, Default)]
+struct Files {
+    /// The text in which they were found.
+    of: Option<Fingerprint>,
+    paths: Vec<PathBuf>,
+}
+
+impl Files {
+    fn look(&mut self, config: &Path) -> Option<Fingerprint> {
+        let text = std::fs::read(config).ok()?;
+        let of: Fingerprint = Sha256::digest(&text).into();
+        if self.of != Some(of) {
+            let folder = config.parent().unwrap_or_else(|| Path::new(""));
+            let text = String::from_utf8_lossy(&text);
+            if let Some(paths) = config::files(&text, folder, &|name| std::env::var(name).ok()) {
+                self.paths = paths;
+            }
+            self.of = Some(of);
+        }
+        let mut all = Sha256::new_with_prefix(of);
+        for path in &self.paths {
+            // One that is gone is another than one that is empty.
+            all.update(content(path).map_or([0; 32], |content| Sha256::digest(content).into()));
+        }
+        Some(all.finalize().into())
+    }
+}
+
+fn content(path: &Path) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    // Opening a pipe could wait for ever.
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let file = std::fs::File::open(path).ok()?;
+    file.take(CONTENT_MAX).read_to_end(&mut content).ok()?;
+    Some(content)
 }
 
 /// What an operator works on.
@@ -100,26 +157,34 @@ impl Operator {
                     if let Command::Reload(done) = command {
                         watch.look().await;
                         // Whoever asked may be gone.
-                        let _ = done.send(self.reload(watch.path.as_ref()).await);
+                        let _ = done.send(self.reload(&watch).await);
                     } else {
                         self.change_keys(command).await;
                     }
                 }
                 () = watch.hangups.recv() => {
                     watch.look().await;
-                    let _ = self.reload(watch.path.as_ref()).await;
+                    let _ = self.reload(&watch).await;
                 }
                 _ = looks.tick() => {
                     self.end_secrets();
                     if watch.is_changed().await {
-                        let _ = self.reload(watch.path.as_ref()).await;
+                        let _ = self.reload(&watch).await;
                     }
                 }
             }
         }
     }
 
-    async fn reload(&mut self, path: Option<&PathBuf>) -> Result<(), String> {
+    async fn reload(&mut self, watch: &Watch) -> Result<(), String> {
+        watch.supervisor.reloading().await;
+        let outcome = self.load_and_put_in_force(watch.path.as_ref()).await;
+        // With whichever config is in force.
+        watch.supervisor.ready().await;
+        outcome
+    }
+
+    async fn load_and_put_in_force(&mut self, path: Option<&PathBuf>) -> Result<(), String> {
         let outcome = match load(path).await {
             Ok(config) => self.put_in_force(config),
             Err(why) => Err(why),
@@ -147,8 +212,10 @@ impl Operator {
             return Err(text.to_owned());
         }
         let target = Target::of(&config).map_err(|error| error.to_string())?;
+        let mut another_certificate = false;
         if let (Some(certificate), Some(tls)) = (&self.certificate, &config.tls) {
-            certificate.reload(&tls.cert, &tls.key).map_err(|error| error.to_string())?;
+            another_certificate =
+                certificate.reload(&tls.cert, &tls.key).map_err(|error| error.to_string())?;
         }
         for (key, changed) in [
             ("listen", old.listen != config.listen),
@@ -163,7 +230,10 @@ impl Operator {
                 tracing::warn!(key, "this change takes a restart");
             }
         }
-        let changes = config::changes(&old, &config);
+        let mut changes = config::changes(&old, &config);
+        if another_certificate {
+            changes.push("tls: another certificate".to_owned());
+        }
         // What an account that is gone still has open is polled to its end.
         for (name, key) in &old.account_keys {
             config.account_keys.entry(name.clone()).or_insert_with(|| key.clone());
@@ -309,12 +379,6 @@ async fn load(path: Option<&PathBuf>) -> Result<Config, String> {
         Ok(loaded) => loaded.map_err(|faults| faults.to_string()),
         Err(_) => Err("reading the config broke off".to_owned()),
     }
-}
-
-/// What the file at `path` holds at present; `None` when it cannot be read.
-async fn fingerprint(path: Option<&PathBuf>) -> Option<Fingerprint> {
-    let text = tokio::fs::read(path?).await.ok()?;
-    Some(Sha256::digest(&text).into())
 }
 
 /// SIGHUP, where there is such a thing.

@@ -62,6 +62,8 @@ pub(super) enum CommandError {
     Stranger(String),
     #[error("{0}")]
     Usage(&'static str),
+    #[error("{failed} of {of} webhooks did not take the test")]
+    NotNotified { failed: usize, of: usize },
     #[error("cannot write `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to the output")]

@@ -10,6 +10,7 @@ mod credit;
 mod demo;
 mod healthcheck;
 mod key;
+mod notify;
 mod run;
 mod simulate_provider;
 mod slo;
@@ -74,8 +75,11 @@ enum Command {
     Bill(bill::BillArgs),
     /// Show the log of solves, or follow it.
     Solves(solves::SolvesArgs),
-    /// Explain the last refusals of a tenant: which limit, its value, when it frees.
+    /// Explain one refusal, or the last ones of a tenant: which limit, its value, when it frees.
     Why(why::WhyArgs),
+    /// Try the webhooks.
+    #[command(subcommand)]
+    Notify(notify::NotifyCommand),
     /// Print completions for a shell.
     ///
     /// For example: `solvegate completions bash > /etc/bash_completion.d/solvegate`
@@ -131,6 +135,7 @@ pub fn run() -> ExitCode {
         Command::Bill(arguments) => bill::run(&arguments),
         Command::Solves(arguments) => solves::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
+        Command::Notify(command) => notify::run(&command),
         Command::Completions { shell } => completions::print(shell),
     }
 }

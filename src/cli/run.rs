@@ -9,6 +9,7 @@ use super::{ConfigFile, fail};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::operator::Watch;
+use crate::supervisor::Supervisor;
 
 pub(super) fn run(file: &ConfigFile) -> ExitCode {
     match super::runtime() {
@@ -24,7 +25,8 @@ async fn serve(file: &ConfigFile) -> ExitCode {
         Ok(ends) => ends,
         Err(error) => return fail(&error),
     };
-    let watch = Watch::begin(file.path()).await;
+    let supervisor = Supervisor::of_environment();
+    let watch = Watch::begin(file.path(), supervisor.clone()).await;
     let config = match file.load() {
         Ok(config) => config,
         Err(faults) => {
@@ -43,7 +45,9 @@ async fn serve(file: &ConfigFile) -> ExitCode {
         println!("listening on https://{tls}");
     }
     println!("admin on http://{}", app.admin);
+    supervisor.ready().await;
     ends.next().await;
+    supervisor.stopping().await;
     tracing::info!(grace = %humantime::format_duration(grace), "shutting down");
     let hurry = app.hurry();
     let asked_again = async {

@@ -1,9 +1,9 @@
 //! `${NAME}` and `${file:PATH}` in scalars, replaced once, after the YAML was parsed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::finding::{Place, Report, veiled};
 use super::yaml::{Kind, Node};
@@ -19,11 +19,13 @@ pub(super) struct Sources<'a> {
     base_dir: &'a Path,
     env: &'a dyn Fn(&str) -> Option<String>,
     total: Cell<usize>,
+    /// The files that were referred to, readable or not.
+    pub(super) files: RefCell<Vec<PathBuf>>,
 }
 
 impl<'a> Sources<'a> {
     pub(super) fn new(base_dir: &'a Path, env: &'a dyn Fn(&str) -> Option<String>) -> Self {
-        Self { base_dir, env, total: Cell::new(0) }
+        Self { base_dir, env, total: Cell::new(0), files: RefCell::default() }
     }
 
     /// Replaces every reference below `node`; one that fails is reported and leaves a faulty node.
@@ -108,6 +110,7 @@ impl<'a> Sources<'a> {
     fn file(&self, path: &str) -> Result<String, String> {
         let unreadable = |error: std::io::Error| format!("cannot read {path}: {error}");
         let whole = self.base_dir.join(path);
+        self.files.borrow_mut().push(whole.clone());
         if !std::fs::metadata(&whole).map_err(unreadable)?.is_file() {
             return Err(format!("cannot read {path}: not a file"));
         }

@@ -237,6 +237,23 @@ pub fn parse(name: &str, text: &str, base_dir: &Path, env: Env<'_>) -> Result<Co
     check(text, (base_dir, env), |_| true, Report::new(name))
 }
 
+/// The other files that the text of a config refers to: `${file:…}`, certificate and private key. They
+/// are told of a faulty text as well; `None` where there is no making sense of it.
+pub fn files(
+    text: &str,
+    base_dir: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<Vec<PathBuf>> {
+    let report = Report::new("");
+    let mut root = yaml::parse(text, &report)?;
+    let sources = Sources::new(base_dir, env);
+    sources.expand(&mut root, &Place::default(), &report);
+    let tls = service::read(&root, base_dir, &report).tls;
+    let mut files = sources.files.into_inner();
+    files.extend(tls.into_iter().flat_map(|tls| [tls.cert, tls.key]));
+    Some(files)
+}
+
 /// The settings of a key that is made at run time, as JSON in the words of a key's section here. They
 /// hold no secret and read no environment.
 pub fn key_settings(

@@ -21,6 +21,26 @@ impl fmt::Debug for KeyHash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SolveId(pub u64);
 
+/// A refusal that a client was told of: `req:` and 16 hex digits. With the colon it is no name of a
+/// tenant. It is random, so that it says nothing of how many others there were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+impl RequestId {
+    /// `None` when the text is no such id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix("req:")?;
+        let fits = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        fits.then(|| u64::from_str_radix(digits, 16).ok().map(Self)).flatten()
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "req:{:016x}", self.0)
+    }
+}
+
 /// The provider's name for a solve, as text (an integer id is kept as its digits). 1 to 64 printable
 /// ASCII characters without `|`, `,`, `&`, quotes or space.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,5 +65,22 @@ impl TaskId {
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_read_as_it_is_written_and_is_no_name() {
+        for id in [RequestId(0), RequestId(0x1f), RequestId(u64::MAX)] {
+            let text = id.to_string();
+            assert_eq!((RequestId::parse(&text), text.len()), (Some(id), 20));
+            assert!(crate::config::name(&text).is_err());
+        }
+        for text in ["", "req:", "req:1f", "acme", "00000000000000001f", "req:+00000000000001f"] {
+            assert_eq!(RequestId::parse(text), None, "{text}");
+        }
     }
 }

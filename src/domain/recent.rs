@@ -1,15 +1,20 @@
-//! The last refusals of each tenant, for whoever asks why: one entry per key, captcha type and reason.
+//! The last refusals, for whoever asks why: of each tenant one entry per key, captcha type and reason; and
+//! each by itself, by the id that its client was told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::captcha_type::CaptchaType;
-use super::ids::Name;
+use super::ids::{Name, RequestId};
 use super::rejection::{Reason, Rejection};
 use super::time::Wall;
 
 /// Entries kept per tenant; the one that was quiet the longest goes.
 const ENTRIES_MAX: usize = 64;
+/// Refusals kept by themselves; the oldest goes.
+const KEPT_MAX: usize = 4_096;
+/// The same of those that name no tenant, apart: strangers are not to push tenants out.
+const KEPT_OF_NOBODY_MAX: usize = 512;
 
 /// A refusal that came once or often.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +103,75 @@ impl RecentRejections {
     }
 }
 
+/// One refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What its client was told.
+    pub id: RequestId,
+    /// The tenant and which of its keys; `None` where the request named none.
+    pub of: Option<(Name, Name)>,
+    /// What was to be solved; `None` where that was not looked at yet.
+    pub captcha_type: Option<CaptchaType>,
+    /// Why, until when.
+    pub rejection: Rejection,
+    /// When.
+    pub at: Wall,
+}
+
+/// The last refusals by themselves.
+#[derive(Debug, Default)]
+pub struct KeptRejections {
+    of_tenants: VecDeque<Kept>,
+    of_nobody: VecDeque<Kept>,
+}
+
+impl KeptRejections {
+    /// Keeps one.
+    pub fn keep(&mut self, kept: Kept) {
+        let (ring, max) = match kept.of {
+            Some(_) => (&mut self.of_tenants, KEPT_MAX),
+            None => (&mut self.of_nobody, KEPT_OF_NOBODY_MAX),
+        };
+        if ring.len() >= max {
+            ring.pop_front();
+        }
+        ring.push_back(kept);
+    }
+
+    /// That one, unless it was too long ago.
+    pub fn find(&self, id: RequestId) -> Option<Kept> {
+        let mut all = self.of_tenants.iter().chain(&self.of_nobody);
+        all.find(|kept| kept.id == id).cloned()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn kept(id: u64, tenant: Option<&str>) -> Kept {
+        let of = tenant.map(|tenant| (tenant.into(), "prod".into()));
+        let rejection = rejection(Reason::Rate, "wait 9 s");
+        Kept { id: RequestId(id), of, captcha_type: None, rejection, at: Wall(1) }
+    }
+
+    #[test]
+    fn the_last_refusals_are_found_by_their_id_and_strangers_push_no_tenant_out() {
+        let mut recent = KeptRejections::default();
+        recent.keep(kept(0, Some("acme")));
+        for id in 1..=1_000 {
+            recent.keep(kept(id, None));
+        }
+
+        assert_eq!(recent.find(RequestId(0)), Some(kept(0, Some("acme"))));
+        assert_eq!(recent.find(RequestId(1_000 - 512)), None);
+        assert_eq!(recent.find(RequestId(1_000 - 511)), Some(kept(489, None)));
+        for id in 2_000..2_000 + 4_096 {
+            recent.keep(kept(id, Some("zen")));
+        }
+        assert_eq!(recent.find(RequestId(0)), None);
+        assert_eq!(recent.find(RequestId(2_000)), Some(kept(2_000, Some("zen"))));
+    }
 
     fn subject(key_id: &str) -> Subject {
         let captcha_type = Some(CaptchaType::Turnstile);

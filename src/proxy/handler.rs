@@ -13,13 +13,15 @@ use tokio::sync::SemaphorePermit;
 
 use super::flush::{Answered, Due};
 use super::poll::{self, Question};
+use super::refusal::{self, Unread, malformed_rejection};
 use super::reply::Outgoing;
 use super::{Proxy, source, submit};
 use crate::domain::engine::Credential;
 use crate::domain::ids::TaskId;
 use crate::domain::outcome::Outcome;
-use crate::domain::rejection::{Reason, Rejection};
+use crate::domain::rejection::Reason;
 use crate::domain::solve::{Form, Identity, Submission};
+use crate::gate::Refusee;
 use crate::record::metrics::{Operation, Report, UpstreamResult};
 use crate::wire::answer::{self, Asked, Reported};
 use crate::wire::refuse;
@@ -58,6 +60,7 @@ pub(super) async fn handle(
         operation = outgoing.operation.label(),
         status = outgoing.status.as_u16(),
         took = ?took,
+        request_id = outgoing.request_id().map(tracing::field::display),
         "answered"
     );
     outgoing.into_response(&due, allow_origin)
@@ -120,14 +123,6 @@ async fn room<'a>(proxy: &'a Proxy, body: &Incoming) -> Option<SemaphorePermit<'
     proxy.body_room.acquire_many(kib).await.ok()
 }
 
-/// Why a body was not read whole.
-#[derive(Clone, Copy)]
-enum Unread {
-    TooLarge,
-    TooSlow,
-    BrokenOff,
-}
-
 /// Reads a body whole, within `wait`. `waits`: the client sends it only when asked to.
 async fn read(mut body: Incoming, waits: bool, wait: Duration) -> Result<Bytes, Unread> {
     if http_body::Body::is_end_stream(&body) {
@@ -188,7 +183,8 @@ async fn identify_and_answer(
                 _ if rejection.reason == Reason::UnknownKey => refuse::wrong_key(form, rejections),
                 _ => refuse::rejection(&rejection, form, rejections, false),
             };
-            return Outgoing::own(operation, reply);
+            let refusee = Refusee::Asker(&credential);
+            return proxy.refuse_with(reply, operation, refusee, &rejection);
         }
     };
     match wanted {
@@ -209,15 +205,11 @@ async fn identify_and_answer(
         }
         Wanted::Action(action) => act(proxy, (&call, action), identity, headers).await,
         Wanted::Unclear(malformed) => {
-            let rejection = Rejection {
-                reason: Reason::Malformed,
-                text: malformed.to_string(),
-                retry_after: None,
-                verdict: None,
-            };
+            let rejection = malformed_rejection(&malformed);
             proxy.gate.rejected(identity, None, &rejection);
             let rejections = proxy.gate.rejection_form(identity);
-            Outgoing::own(operation, refuse::malformed(&malformed, form, rejections))
+            let reply = refuse::malformed(&malformed, form, rejections);
+            proxy.refuse_with(reply, operation, Refusee::Tenant(identity, None), &rejection)
         }
     }
 }
@@ -297,8 +289,8 @@ async fn act(
 /// `getbalance` and `threadsinfo`, from the tenant's own figures.
 fn account_call(proxy: &Proxy, identity: Identity, operation: Operation, form: Form) -> Outgoing {
     if let Some(rejection) = proxy.gate.expired(identity) {
-        let rejections = proxy.gate.rejection_form(identity);
-        return Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false));
+        let asked = refusal::Asked { identity, operation, form, captcha_type: None };
+        return proxy.refuse(asked, &rejection, false);
     }
     let reply = if operation == Operation::Balance {
         refuse::balance(form, proxy.gate.balance_info(identity))
@@ -339,11 +331,19 @@ async fn forward(
     let account = proxy.gate.account_name(identity);
     let (may_ask, _) = proxy.gate.account_state(&account);
     let pass_through = proxy.gate.policy().pass_through;
+    let server_error = || {
+        proxy.server_error(refusal::Asked {
+            identity,
+            operation,
+            form: call.form(),
+            captcha_type: None,
+        })
+    };
     let Ok(key) = proxy.key_to_send(&account) else {
-        return proxy.server_error(operation, call.form(), identity);
+        return server_error();
     };
     if !may_ask && !pass_through {
-        return proxy.server_error(operation, call.form(), identity);
+        return server_error();
     }
     let upstream = call.upstream(key.as_ref());
     let started = proxy.clock.mono();
@@ -375,7 +375,7 @@ async fn forward(
             let answer = super::reply::answer(call.form(), answered.status, &answered);
             Outgoing::pass_on(operation, &answer).after(took)
         }
-        Ok(_) | Err(_) => proxy.server_error(operation, call.form(), identity).after(took),
+        Ok(_) | Err(_) => server_error().after(took),
     }
 }
 
@@ -385,29 +385,5 @@ impl Proxy {
         let Reported::Refused { code } = answer::reported(body) else { return false };
         let classes = &self.gate.policy().error_classes;
         answer::outcome_of_code(&code, answer::Step::Poll, classes) == Outcome::AccountError
-    }
-
-    fn refuse_malformed(
-        &self,
-        operation: Operation,
-        malformed: &Malformed,
-        form: Form,
-    ) -> Outgoing {
-        self.gate.metrics().rejected(None, Reason::Malformed);
-        let rejections = self.config.load().defaults.rejections;
-        Outgoing::own(operation, refuse::malformed(malformed, form, rejections))
-    }
-
-    fn refuse_unread(&self, operation: Operation, unread: Unread, form: Form) -> Outgoing {
-        let (reason, text) = match unread {
-            Unread::TooLarge => (Reason::TooLarge, "the body is larger than 16 MiB"),
-            Unread::TooSlow => (Reason::Malformed, "the body did not come in in time"),
-            Unread::BrokenOff => (Reason::Malformed, "the body broke off before its end"),
-        };
-        self.gate.metrics().rejected(None, reason);
-        let rejections = self.config.load().defaults.rejections;
-        let rejection =
-            Rejection { reason, text: text.to_owned(), retry_after: None, verdict: None };
-        Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
     }
 }

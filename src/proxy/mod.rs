@@ -4,6 +4,7 @@ mod flush;
 mod handler;
 mod listener;
 mod poll;
+mod refusal;
 mod reply;
 mod source;
 mod submit;

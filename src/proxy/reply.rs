@@ -9,11 +9,13 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::flush::{Answered, Due, Receipt};
+use crate::domain::ids::RequestId;
 use crate::domain::solve::{Answer, Form};
 use crate::record::metrics::Operation;
 use crate::wire::refuse;
 
 const REASON: HeaderName = HeaderName::from_static("x-solvegate-reason");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-solvegate-request-id");
 
 /// An answer on its way out.
 #[derive(Debug)]
@@ -71,6 +73,11 @@ impl Outgoing {
         self
     }
 
+    /// What a refusal is kept under.
+    pub(super) fn request_id(&self) -> Option<RequestId> {
+        self.own.as_ref().and_then(|own| own.request_id)
+    }
+
     pub(super) fn into_response(self, due: &Due, allow_origin: bool) -> Response<Answered> {
         let mut response = Response::new(Answered::new(self.body, self.receipts, due.clone()));
         *response.status_mut() = self.status;
@@ -84,6 +91,10 @@ impl Outgoing {
         if let Some(own) = self.own {
             if let Some(reason) = own.reason {
                 headers.insert(REASON, HeaderValue::from_static(reason.label()));
+            }
+            let id = own.request_id.map(|id| HeaderValue::try_from(id.to_string()));
+            if let Some(Ok(id)) = id {
+                headers.insert(REQUEST_ID, id);
             }
             if let Some(wait) = own.retry_after {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Proxy;
 use super::flush::Receipt;
+use super::refusal::Asked;
 use super::reply::{self, Outgoing};
 use super::upstream::{Answered, Kind, UpstreamError};
 use crate::domain::engine::{Admitted, Decision};
@@ -18,7 +19,7 @@ use crate::domain::outcome::Outcome;
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 #[cfg(feature = "seeded-bugs")]
 use crate::domain::seeded::{self, Bug};
-use crate::domain::solve::{Form, Identity, Submission};
+use crate::domain::solve::{Identity, Submission};
 use crate::failpoint::{self, Point};
 use crate::gate::{Bound, Gate, store_unavailable};
 use crate::record::metrics::{Operation, UpstreamResult};
@@ -40,6 +41,7 @@ pub(super) async fn submit(
     let (identity, submission) = from;
     let (form, endpoint) = (call.form(), call.endpoint());
     let operation = if endpoint == Endpoint::Solve { Operation::Solve } else { Operation::Submit };
+    let asked = Asked { identity, operation, form, captcha_type: Some(call.captcha_type()) };
     #[cfg(feature = "seeded-bugs")]
     let decision = if seeded::is_planted(Bug::LimitOutsideTheLock) {
         proxy.gate.admit_in_two_steps(submission).await
@@ -51,11 +53,7 @@ pub(super) async fn submit(
     let admitted = match decision {
         Decision::Admit(admitted) => admitted,
         Decision::Reject { rejection, asks_threads } => {
-            let rejections = proxy.gate.rejection_form(identity);
-            return Outgoing::own(
-                operation,
-                refuse::rejection(&rejection, form, rejections, asks_threads),
-            );
+            return proxy.refuse(asked, &rejection, asks_threads);
         }
     };
     let solve = admitted.solve;
@@ -79,19 +77,18 @@ pub(super) async fn submit(
     };
     match tokio::time::timeout(patience, answered).await {
         Ok(Ok(outgoing)) => outgoing,
-        Ok(Err(_)) => proxy.server_error(operation, form, identity),
+        Ok(Err(_)) => proxy.server_error(asked),
         // The provider took it and the record is slow: no fault of the provider's.
         Err(_) if heard.load(Ordering::Acquire) => {
             proxy.gate.not_collected(solve);
             let rejection = store_unavailable();
             proxy.gate.rejected(identity, None, &rejection);
-            let rejections = proxy.gate.rejection_form(identity);
-            Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
+            proxy.refuse(asked, &rejection, false)
         }
         Err(_) => {
             proxy.gate.answered_without_provider(solve);
             proxy.gate.observe_upstream(false);
-            proxy.server_error(operation, form, identity).after(patience)
+            proxy.server_error(asked).after(patience)
         }
     }
 }
@@ -256,11 +253,7 @@ impl Forwarding {
             };
             gate.rejected(self.identity, Some(self.call.captcha_type()), &rejection);
             gate.refused_upstream(self.identity);
-            let rejections = gate.rejection_form(self.identity);
-            return Outgoing::own(
-                self.operation,
-                refuse::rejection(&rejection, self.call.form(), rejections, false),
-            );
+            return self.proxy.refuse(self.asked(), &rejection, false);
         }
         if outcome == Outcome::Capacity {
             gate.refused_upstream(self.identity);
@@ -280,9 +273,7 @@ impl Forwarding {
             retry_after: None,
             verdict: None,
         };
-        let rejections = self.proxy.gate.rejection_form(self.identity);
-        let reply = refuse::rejection(&rejection, self.call.form(), rejections, false);
-        Outgoing::own(self.operation, reply)
+        self.proxy.refuse(self.asked(), &rejection, false)
     }
 
     fn lost(&self, error: UpstreamError, unsettled: Unsettled<'_>) -> Outgoing {
@@ -302,30 +293,20 @@ impl Forwarding {
     }
 
     fn server_error(&self) -> Outgoing {
-        self.proxy.server_error(self.operation, self.call.form(), self.identity)
+        self.proxy.server_error(self.asked())
+    }
+
+    fn asked(&self) -> Asked {
+        Asked {
+            identity: self.identity,
+            operation: self.operation,
+            form: self.call.form(),
+            captcha_type: Some(self.call.captcha_type()),
+        }
     }
 
     fn pass_on(&self, answered: &Answered) -> Outgoing {
         let answer = reply::answer(self.call.form(), answered.status, answered);
         Outgoing::pass_on(self.operation, &answer)
-    }
-}
-
-impl Proxy {
-    /// The provider failed a submission: the code that clients know to try again after.
-    pub(super) fn server_error(
-        &self,
-        operation: Operation,
-        form: Form,
-        identity: Identity,
-    ) -> Outgoing {
-        let rejection = Rejection {
-            reason: Reason::UpstreamUnavailable,
-            text: "the provider did not take the solve; try again in a few seconds".to_owned(),
-            retry_after: Some(Duration::from_secs(5)),
-            verdict: None,
-        };
-        let rejections = self.gate.rejection_form(identity);
-        Outgoing::own(operation, refuse::rejection(&rejection, form, rejections, false))
     }
 }

@@ -50,10 +50,10 @@ impl Certificate {
         Ok(Arc::new(Self { current: ArcSwap::from_pointee(read(cert, key)?) }))
     }
 
-    /// Reads them anew; on an error the old ones stay in use.
-    pub fn reload(&self, cert: &Path, key: &Path) -> Result<(), TlsError> {
-        self.current.store(Arc::new(read(cert, key)?));
-        Ok(())
+    /// Reads them anew, and says whether the chain is another; on an error the old ones stay in use.
+    pub fn reload(&self, cert: &Path, key: &Path) -> Result<bool, TlsError> {
+        let new = Arc::new(read(cert, key)?);
+        Ok(self.current.swap(new.clone()).cert != new.cert)
     }
 
     /// The server side that uses it, speaking HTTP/1.1.

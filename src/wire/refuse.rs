@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::Serialize;
 
 use super::request::{Form, Malformed};
+use crate::domain::ids::RequestId;
 use crate::domain::money::Money;
 use crate::domain::policy::RejectionForm;
 use crate::domain::rejection::{Reason, Rejection};
@@ -22,6 +23,8 @@ pub struct Reply {
     pub body: Bytes,
     /// For `X-Solvegate-Reason`.
     pub reason: Option<Reason>,
+    /// For `X-Solvegate-Request-Id`; a reply that is a refusal is given one by whoever keeps it.
+    pub request_id: Option<RequestId>,
     /// For `Retry-After`.
     pub retry_after: Option<Duration>,
 }
@@ -180,11 +183,16 @@ fn succeeded(text: &str) -> Reply {
 }
 
 fn plain(body: String) -> Reply {
+    in_type("text/plain; charset=utf-8", body.into())
+}
+
+fn in_type(content_type: &'static str, body: Bytes) -> Reply {
     Reply {
         status: StatusCode::OK,
-        content_type: "text/plain; charset=utf-8",
-        body: body.into(),
+        content_type,
+        body,
         reason: None,
+        request_id: None,
         retry_after: None,
     }
 }
@@ -192,7 +200,7 @@ fn plain(body: String) -> Reply {
 fn json(status: StatusCode, body: &impl Serialize) -> Reply {
     // Strings and integers always serialise; an empty body would be the failure's mildest form.
     let body = serde_json::to_vec(body).unwrap_or_default().into();
-    Reply { status, content_type: "application/json", body, reason: None, retry_after: None }
+    Reply { status, ..in_type("application/json", body) }
 }
 
 #[cfg(test)]

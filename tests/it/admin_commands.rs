@@ -8,14 +8,20 @@ use serde_json::Value;
 
 use crate::support::client::submission;
 use crate::support::usual::traffic;
-use crate::support::{Setup, TOKEN, World};
+use crate::support::webhook::Webhook;
+use crate::support::{Setup, TOKEN, World, ZEN};
 
 const TENANTS: &str = "acme: { prepaid: { opening_balance: 1.00 }, keys: { prod: { key: ACME } } }, \
     zen: { in_flight_max: 1, keys: { prod: { key: ZEN } } }";
 
 async fn start() -> World {
+    start_with("").await
+}
+
+async fn start_with(more: &str) -> World {
     let rest = format!(
-        "admin: {{ listen: '127.0.0.1:0', token: {TOKEN} }}\nprices: {{ default: 0.003, turnstile: 0.002 }}"
+        "admin: {{ listen: '127.0.0.1:0', token: {TOKEN} }}\n\
+         prices: {{ default: 0.003, turnstile: 0.002 }}\n{more}"
     );
     World::start(Setup { tenants: TENANTS, rest, ..Setup::default() }).await
 }
@@ -86,6 +92,19 @@ async fn slo_why_and_usage_print_what_people_ask() {
         printed(&world, &["why", "acme"]).await,
         "acme was not refused anything since the start\n"
     );
+    let refused = world.get(&submission(ZEN, "")).await;
+    let id = refused.header("x-solvegate-request-id").unwrap();
+    let why_id = printed(&world, &["why", id]).await;
+    let (first, reason) = why_id.split_once('\n').unwrap();
+    assert_eq!(stable(first), "TIME  in_flight, tenant zen, key prod for turnstile");
+    let text = |line: &str| line.split(" (free").next().unwrap().to_owned();
+    assert_eq!(text(reason), text(second), "{why_id}");
+    let wrong = world.get(&submission("nobody00000000000000000000000000", "")).await;
+    let of_nobody =
+        printed(&world, &["why", wrong.header("x-solvegate-request-id").unwrap()]).await;
+    assert!(of_nobody.contains("  unknown_key, no tenant that the request names\n"), "{of_nobody}");
+    let unknown = failure(command(&world, &["why", "req:0000000000000000"])).await;
+    assert!(unknown.contains("the last 4,096 since the start are"), "{unknown}");
     let (head, table) = usage.split_once('\n').unwrap();
     assert!(
         head.starts_with(&format!("acme, charged solves from {month}-01 to {month}-")),
@@ -97,9 +116,12 @@ async fn slo_why_and_usage_print_what_people_ask() {
          prod        3  0.006000\n\
          total       3  0.006000\n"
     );
-    for arguments in
-        [&["slo", "--json"][..], &["why", "zen", "--json"], &["usage", "acme", "--json"]]
-    {
+    for arguments in [
+        &["slo", "--json"][..],
+        &["why", "zen", "--json"],
+        &["why", id, "--json"],
+        &["usage", "acme", "--json"],
+    ] {
         let text = printed(&world, arguments).await;
         assert!(serde_json::from_str::<Value>(&text).unwrap().is_object(), "{text}");
     }
@@ -233,6 +255,39 @@ async fn solves_are_listed_and_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn notify_test_says_how_each_webhook_took_it() {
+    let (good, bad) = (Webhook::start().await, Webhook::start().await);
+    bad.answer(Some(404));
+    let one = format!("notify: [ {{ url: '{}' }} ]", good.url());
+    let both = one.replace(" ]", &format!(", {{ url: '{}', format: slack }} ]", bad.url()));
+    let (of_one, of_both, none) = (start_with(&one).await, start_with(&both).await, start().await);
+    let shown = |hook: &Webhook| hook.url().replace("/hook/path0canary", "/***");
+    let rows = |bad_row: &str| {
+        let url = shown(&good);
+        format!("{:1$}  FORMAT  RESULT\n{url}  json    ok\n{bad_row}", "WEBHOOK", url.len())
+    };
+
+    let all_well = printed(&of_one, &["notify", "test"]).await;
+    let failed = output(command(&of_both, &["notify", "test"])).await;
+    let as_json = output(command(&of_both, &["notify", "test", "--json"])).await;
+    let unconfigured = failure(command(&none, &["notify", "test"])).await;
+
+    assert_eq!(all_well, rows(""));
+    let bad_row = format!("{}  slack   failed: it answered 404\n", shown(&bad));
+    assert_eq!(String::from_utf8(failed.stdout).unwrap(), rows(&bad_row));
+    let why = "error: 1 of 2 webhooks did not take the test\n";
+    assert_eq!((failed.status.code(), failed.stderr.as_slice()), (Some(1), why.as_bytes()));
+    assert_eq!((as_json.status.code(), as_json.stderr.as_slice()), (Some(1), why.as_bytes()));
+    let tested: Value = serde_json::from_slice(&as_json.stdout).unwrap();
+    assert_eq!(tested["webhooks"][1]["error"], "it answered 404");
+    assert_eq!(unconfigured, "error: no webhook is configured: name one under `notify`\n");
+    assert_eq!((good.bodies().len(), bad.bodies().len()), (3, 2));
+    for world in [of_one, of_both, none] {
+        world.close(0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn where_the_sidecar_is_and_what_opens_it_is_found_or_asked_for() {
     let world = start().await;
     let mut without = command(&world, &["slo"]);
@@ -276,7 +331,8 @@ async fn where_the_sidecar_is_and_what_opens_it_is_found_or_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_of_the_readme_do_what_they_say() {
-    let world = start().await;
+    let webhook = Webhook::start().await;
+    let world = start_with(&format!("notify: [ {{ url: '{}' }} ]", webhook.url())).await;
     let readme = include_str!("../../README.md");
     let section = readme.split("## Operating it").nth(1).unwrap();
     let block = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();

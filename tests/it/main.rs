@@ -41,5 +41,8 @@ mod shutdown;
 mod signals;
 mod slow_provider;
 mod store_faults;
+mod supervisor;
 mod tidy;
 mod trouble;
+mod watched_files;
+mod why;

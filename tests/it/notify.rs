@@ -7,7 +7,7 @@ use solvegate::simulate::AccountChange;
 
 use crate::support::client::{get, post, submission};
 use crate::support::webhook::Webhook;
-use crate::support::{ACCOUNT, ACME, BATCH, Setup, World, ZEN, until};
+use crate::support::{ACCOUNT, ACME, BATCH, Setup, World, ZEN, until, until_it};
 
 /// A solve costs 0.003 USD: two of them leave acme 0.004 and the key of zen nothing.
 const TENANTS: &str = "acme: { daily_limit: 2, prepaid: { opening_balance: 0.01, \
@@ -164,6 +164,55 @@ async fn a_hanging_webhook_delays_neither_requests_nor_other_webhooks() {
     let stopping = Instant::now();
     world.close(4).await;
     assert!(stopping.elapsed() < Duration::from_secs(8), "{:?}", stopping.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_webhook_that_a_reload_takes_away_is_given_up() {
+    let (hanging, other, new) =
+        (Webhook::start().await, Webhook::start().await, Webhook::start().await);
+    hanging.answer(None);
+    let mut world = start(&[(&hanging, ", cooldown: 0s"), (&other, ", cooldown: 0s")]).await;
+    spend(&world, ACME).await;
+    let waiting = || [of_event(&other, "low_balance").len(), of_event(&other, "allocation").len()];
+    until("the other has some", || waiting() == [1, 1] && !hanging.bodies().is_empty()).await;
+
+    world.setup.rest = setup(&[(&other, ", cooldown: 0s"), (&new, ", cooldown: 0s")]).rest;
+    world.write_config();
+    let reload = String::from_utf8(post("/-/reload", "", b"")).unwrap();
+    assert_eq!(world.admin(&reload).await.status, 200);
+    // By the kind that waits behind the one that hangs.
+    let dropped = "result=\"dropped\"} 1";
+    until_it("what waited is given up", async || {
+        let metrics = world.admin(&get("/metrics")).await.text();
+        metrics.lines().any(|it| it.contains("notifications_total") && it.ends_with(dropped))
+    })
+    .await;
+
+    spend(&world, ZEN).await;
+    until("the others go on", || of_event(&new, "low_balance").len() == 1).await;
+    until("both of them", || of_event(&other, "low_balance").len() == 2).await;
+    assert_eq!(of_event(&new, "allocation"), Vec::<Value>::new(), "a new one is told of changes");
+    assert!(of_event(&hanging, "low_balance").iter().all(|it| it["tenant"] == "acme"));
+    world.close(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shutdown_could_not_say_is_said_after_it() {
+    let hook = Webhook::start().await;
+    hook.answer(None);
+    let mut world = start(&[(&hook, ", events: [low_balance], cooldown: 1h")]).await;
+    spend(&world, ACME).await;
+    until("it hangs", || hook.bodies().len() == 1).await;
+
+    world.stop().await;
+    hook.answer(Some(200));
+    world.open().await;
+
+    until("it is said", || hook.bodies().len() == 2).await;
+    let tenants: Vec<_> = hook.bodies().iter().map(|body| body["tenant"].clone()).collect();
+    assert_eq!(tenants, ["acme", "acme"]);
+    until_counted(&world, "low_balance", "ok", 1).await;
+    world.close(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

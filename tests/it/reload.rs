@@ -8,6 +8,16 @@ use crate::support::{ACCOUNT, ACME, BATCH, Client, Setup, TOKEN, World, ZEN, unt
 
 const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
 
+/// As counted, put in force and refused.
+async fn reloads(world: &World) -> (u32, u32) {
+    let metrics = world.admin(&get("/metrics")).await.text();
+    let count = |result| {
+        let name = format!("solvegate_config_reloads_total{{result=\"{result}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+    };
+    (count("ok"), count("failed"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_on_request_changes_limits_and_keeps_the_state() {
     let mut world = World::start(Setup::default()).await;
@@ -19,6 +29,7 @@ async fn a_reload_on_request_changes_limits_and_keeps_the_state() {
     let reloaded = world.admin(RELOAD).await;
 
     assert_eq!((reloaded.status, reloaded.text().as_str()), (200, "reloaded\n"));
+    assert!(matches!(reloads(&world).await, (1.., 0)), "the look at the file may be another");
     let rejected = world.get(&submission(ACME, "")).await;
     assert_eq!((rejected.status, rejected.reason()), (429, "in_flight"), "the open solve counts");
     let removed = world.get(&submission(ZEN, "")).await;
@@ -51,6 +62,7 @@ async fn a_faulty_config_changes_nothing_and_says_why() {
     let refused = world.admin(RELOAD).await;
 
     assert_eq!(refused.status, 422);
+    assert!(matches!(reloads(&world).await, (0, 1..)), "the look at the file may be another");
     for part in ["config_refused", "daily_limit", "colour", "solvegate.yaml:6: tenants.acme"] {
         assert!(refused.text().contains(part), "{part}: {}", refused.text());
     }

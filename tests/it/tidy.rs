@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module's floor, as `src/lib.rs` has it.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("domain", 0),
     ("wire", 1),
     ("clock", 1),
     ("failpoint", 1),
+    ("supervisor", 2),
     ("config", 2),
     ("record", 2),
     ("gate", 3),

@@ -45,7 +45,7 @@ impl Sidecar {
     pub(crate) fn start(text: &str) -> Self {
         let policy = policy(text);
         let metrics = Metrics::new(&policy).unwrap();
-        metrics.reloaded(true, START.wall);
+        metrics.configured(START.wall);
         let mut engine = Engine::new(&policy, Restored::default(), START);
         for write in engine.drain_outbox() {
             metrics.recorded(&write);

@@ -43,6 +43,7 @@ pub(super) fn routes() -> Router<Arc<Admin>> {
         .route("/tenants/{tenant}/keys", get(keys::list).post(keys::create))
         .route("/tenants/{tenant}/keys/{key}", delete(keys::revoke))
         .route("/tenants/{tenant}/keys/{key}/reroll", post(keys::reroll))
+        .route("/rejections/{id}", get(rejections::one))
         .route("/billing", get(bills::all))
         .route("/solves", get(solves::list))
         .route("/accounts", get(accounts::list))

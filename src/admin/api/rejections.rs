@@ -1,4 +1,4 @@
-//! What was refused, of all tenants together.
+//! What was refused: of all tenants together, and one refusal by the id that its client was told.
 
 use std::sync::Arc;
 
@@ -6,7 +6,9 @@ use axum::extract::State;
 use serde::Serialize;
 
 use super::super::Admin;
-use super::answer::Json;
+use super::answer::{ApiError, At, Json, Path};
+use crate::domain::captcha_type::CaptchaType;
+use crate::domain::ids::{Name, RequestId};
 use crate::domain::rejection::Reason;
 
 #[derive(Serialize)]
@@ -28,4 +30,41 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Json<Rejections> {
         Counted { reason: reason.label(), enforced, shadow }
     };
     Json(Rejections { rejections: Reason::ALL.map(counted).into() })
+}
+
+#[derive(Serialize)]
+pub(super) struct Kept {
+    id: String,
+    at: At,
+    tenant: Option<Name>,
+    key: Option<Name>,
+    captcha_type: Option<&'static str>,
+    reason: &'static str,
+    message: String,
+    retry_at: Option<At>,
+}
+
+pub(super) async fn one(
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+) -> Result<Json<Kept>, ApiError> {
+    let Some(request) = RequestId::parse(&id) else {
+        let message = "an id is `req:` and 16 hex digits, as in X-Solvegate-Request-Id";
+        return Err(ApiError::not_found(message));
+    };
+    let Some(kept) = admin.gate.kept(request) else {
+        let message = format!("no refusal `{id}` is known: the last 4,096 since the start are");
+        return Err(ApiError::not_found(message));
+    };
+    let (tenant, key) = kept.of.unzip();
+    Ok(Json(Kept {
+        id: kept.id.to_string(),
+        at: At(kept.at),
+        tenant,
+        key,
+        captcha_type: kept.captcha_type.map(CaptchaType::label),
+        reason: kept.rejection.reason.label(),
+        message: kept.rejection.text,
+        retry_at: kept.rejection.retry_after.map(|wait| At(kept.at + wait)),
+    }))
 }

@@ -11,6 +11,7 @@ use crate::operator::Watch;
 use crate::simulate::{
     AccountOptions, DEFAULT_KEY, ErrorShare, Failure, Options, PerType, Simulation,
 };
+use crate::supervisor::Supervisor;
 
 /// Where the sidecar listens when nobody else does.
 const DATA_PORT: u16 = 8080;
@@ -195,7 +196,7 @@ async fn start_sidecar(provider: &str, folder: &Path) -> Result<App, WorldError>
             .replace("{account_key}", DEFAULT_KEY)
             .replace("{your_key}", YOUR_KEY);
         let config = config::parse("demo", &text, folder, &|_| None)?;
-        match App::start(config, Watch::begin(None).await).await {
+        match App::start(config, Watch::begin(None, Supervisor::default()).await).await {
             Err(StartError::Listen { address, .. }) if address.port() == DATA_PORT => data_port = 0,
             Err(StartError::Listen { address, .. }) if address.port() == ADMIN_PORT => {
                 admin_port = 0;

@@ -128,6 +128,9 @@ impl Metrics {
                 self.notifications.with_label_values(&[event_label(kind), result]);
             }
         }
+        for result in ["ok", "failed"] {
+            self.reloads.with_label_values(&[result]);
+        }
         for reason in Reason::ALL.map(Reason::label) {
             for mode in ["enforced", "shadow"] {
                 self.rejections.with_label_values(&[reason, mode]);

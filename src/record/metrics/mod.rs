@@ -54,6 +54,7 @@ pub struct Metrics {
     polls_memory: IntCounter,
     http: [HttpHandles; Operation::ALL.len()],
     notifications: IntCounterVec,
+    reloads: IntCounterVec,
     reload_successful: IntGauge,
     reload_at: IntGauge,
     /// Held for reading while something is counted by tenant or account, so that nothing is counted in
@@ -280,6 +281,11 @@ impl Metrics {
                 "Notices to webhooks.",
                 &["event", "result"],
             )?,
+            reloads: counters(
+                "solvegate_config_reloads_total",
+                "Reloads of the config since the start.",
+                &["result"],
+            )?,
             reload_successful: gauge(
                 &registry,
                 "solvegate_config_last_reload_successful",
@@ -428,8 +434,15 @@ impl Metrics {
         self.notifications.with_label_values(&[event_label(kind), result.label()]).inc();
     }
 
-    /// A config was put in force, or refused.
+    /// The first config is in force, which is no reload.
+    pub fn configured(&self, at: crate::domain::time::Wall) {
+        self.reload_successful.set(1);
+        self.reload_at.set(at.0 / 1_000);
+    }
+
+    /// Another config was put in force, or refused.
     pub fn reloaded(&self, successful: bool, at: crate::domain::time::Wall) {
+        self.reloads.with_label_values(&[if successful { "ok" } else { "failed" }]).inc();
         self.reload_successful.set(i64::from(successful));
         if successful {
             self.reload_at.set(at.0 / 1_000);

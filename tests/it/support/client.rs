@@ -96,6 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         let answer = answer.expect("no answer within 20 s")?;
         let leaks = secrets::holds_key(answer.head.as_bytes()) || secrets::holds_key(&answer.body);
         assert!(!leaks, "an answer holds a key: {answer:?}");
+        let names = ["x-solvegate-reason", "x-solvegate-request-id"].map(|it| answer.header(it));
+        assert_eq!(names[0].is_some(), names[1].is_some(), "a refusal and its id: {answer:?}");
         Some(answer)
     }
 

@@ -28,6 +28,21 @@ impl Sidecar {
         Self::serve(command)
     }
 
+    /// The same, told where its service manager listens.
+    pub(crate) fn start_under(config: &Path, notify_socket: &str) -> Result<Self, String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_solvegate"));
+        command.args(["run", "--config"]).arg(config).env("NOTIFY_SOCKET", notify_socket);
+        Self::serve(command)
+    }
+
+    /// The same, saying more.
+    pub(crate) fn start_verbose(config: &Path) -> Result<Self, String> {
+        let mut command = Command::new("env");
+        command.args(["RUST_LOG=solvegate=debug", env!("CARGO_BIN_EXE_solvegate")]);
+        command.args(["run", "--config"]).arg(config);
+        Self::serve(command)
+    }
+
     /// The same, where no file may grow past that many KiB from the start on.
     pub(crate) fn start_limited(config: &Path, kib: u64) -> Result<Self, String> {
         let mut command = Command::new("sh");
