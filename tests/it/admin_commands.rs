@@ -97,7 +97,7 @@ async fn slo_why_and_usage_print_what_people_ask() {
     let why_id = printed(&world, &["why", id]).await;
     let (first, reason) = why_id.split_once('\n').unwrap();
     assert_eq!(stable(first), "TIME  in_flight, tenant zen, key prod for turnstile");
-    let text = |line: &str| line.split(" (free").next().unwrap().to_owned();
+    let text = |line: &str| line.split(" (try again").next().unwrap().to_owned();
     assert_eq!(text(reason), text(second), "{why_id}");
     let wrong = world.get(&submission("nobody00000000000000000000000000", "")).await;
     let of_nobody =
