@@ -8,7 +8,7 @@ use super::admin::{AdminArgs, CommandError, encoded, finish, show};
 use super::table::{entries, word};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  solvegate why acme\n  solvegate why req:9f3a27b1c04d88ee")]
+#[command(after_help = "Examples:\n  solvegate why acme\n  solvegate why req:jpdkchlbmaeniooe")]
 pub(super) struct WhyArgs {
     /// A tenant, or the X-Solvegate-Request-Id of one refusal.
     #[arg(value_name = "TENANT|ID")]

@@ -1,6 +1,6 @@
 //! Identifiers: tenants, keys, accounts and solves.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// A configured name (tenant, account or key id), safe to print and to use as a metric label.
@@ -21,23 +21,32 @@ impl fmt::Debug for KeyHash {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SolveId(pub u64);
 
-/// A refusal that a client was told of: `req:` and 16 hex digits. With the colon it is no name of a
-/// tenant. It is random, so that it says nothing of how many others there were.
+/// A refusal that a client was told of: `req:` and 16 letters from a to p. With the colon it is no name of
+/// a tenant, without digits no task's id. It is random, so that it says nothing of how many others there
+/// were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
 impl RequestId {
     /// `None` when the text is no such id.
     pub fn parse(text: &str) -> Option<Self> {
-        let digits = text.strip_prefix("req:")?;
-        let fits = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_hexdigit());
-        fits.then(|| u64::from_str_radix(digits, 16).ok().map(Self)).flatten()
+        let letters = text.strip_prefix("req:").filter(|letters| letters.len() == 16)?;
+        letters.bytes().try_fold(Self(0), |id, letter| {
+            letter.is_ascii_lowercase().then_some(())?;
+            let value = letter - b'a';
+            (value < 16).then_some(Self(id.0 << 4 | u64::from(value)))
+        })
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "req:{:016x}", self.0)
+        const LETTERS: &[u8; 16] = b"abcdefghijklmnop";
+        f.write_str("req:")?;
+        self.0.to_be_bytes().iter().try_for_each(|byte| {
+            f.write_char(char::from(LETTERS[usize::from(byte >> 4)]))?;
+            f.write_char(char::from(LETTERS[usize::from(byte & 15)]))
+        })
     }
 }
 
@@ -77,9 +86,18 @@ mod tests {
         for id in [RequestId(0), RequestId(0x1f), RequestId(u64::MAX)] {
             let text = id.to_string();
             assert_eq!((RequestId::parse(&text), text.len()), (Some(id), 20));
+            assert!(!text.bytes().any(|byte| byte.is_ascii_digit()), "{text}");
             assert!(crate::config::name(&text).is_err());
         }
-        for text in ["", "req:", "req:1f", "acme", "00000000000000001f", "req:+00000000000001f"] {
+        for text in [
+            "",
+            "req:",
+            "req:ab",
+            "acme",
+            "aaaaaaaaaaaaaaaaaaaa",
+            "req:aaaaaaaaaaaaaaaq",
+            "req:aaaaaaaaaaaaaaaA",
+        ] {
             assert_eq!(RequestId::parse(text), None, "{text}");
         }
     }

@@ -103,7 +103,7 @@ async fn slo_why_and_usage_print_what_people_ask() {
     let of_nobody =
         printed(&world, &["why", wrong.header("x-solvegate-request-id").unwrap()]).await;
     assert!(of_nobody.contains("  unknown_key, no tenant that the request names\n"), "{of_nobody}");
-    let unknown = failure(command(&world, &["why", "req:0000000000000000"])).await;
+    let unknown = failure(command(&world, &["why", "req:aaaaaaaaaaaaaaaa"])).await;
     assert!(unknown.contains("the last 4,096 since the start are"), "{unknown}");
     let (head, table) = usage.split_once('\n').unwrap();
     assert!(

@@ -49,7 +49,7 @@ pub(super) async fn one(
     Path(id): Path<String>,
 ) -> Result<Json<Kept>, ApiError> {
     let Some(request) = RequestId::parse(&id) else {
-        let message = "an id is `req:` and 16 hex digits, as in X-Solvegate-Request-Id";
+        let message = "an id is `req:` and 16 letters, as in X-Solvegate-Request-Id";
         return Err(ApiError::not_found(message));
     };
     let Some(kept) = admin.gate.kept(request) else {
