@@ -11,7 +11,8 @@ use crate::config::{Config, LogFormat};
 use crate::operator::Watch;
 
 pub(super) fn run(file: &ConfigFile) -> ExitCode {
-    match super::runtime() {
+    // Requests have threads of their own; this one does the rest.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(file)),
         Err(error) => fail(&error),
     }
