@@ -1,6 +1,7 @@
 //! The composition root: builds the floors, starts the tasks, orders the shutdown.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +27,7 @@ use crate::gate::Gate;
 use crate::keyring::Keyring;
 use crate::operator::{self, Operator, Watch};
 use crate::proxy::tls::{Certificate, TlsError};
-use crate::proxy::{self, Bounds, Limits, Proxy, Target};
+use crate::proxy::{self, Bounds, Limits, Proxy, Target, Workers};
 use crate::record::metrics::{Metrics, MetricsError};
 use crate::record::store::{Durability, OpenError, Store, StoreOptions, Unflushed};
 use crate::supervisor::Supervisor;
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The HTTP client.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Threads.
+    #[error("cannot start the threads that serve requests")]
+    Workers(#[source] std::io::Error),
 }
 
 /// A sidecar that serves.
@@ -78,6 +82,8 @@ pub struct App {
     stop_requests: CancellationToken,
     stop_chores: CancellationToken,
     hurry: CancellationToken,
+    /// Held last: what they serve ends with them.
+    workers: Workers,
 }
 
 impl App {
@@ -107,9 +113,9 @@ impl App {
         // reqwest takes the process's default; an error says that one is installed, which serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         outlive_file_limit();
-        let listener = listen(config.listen).await?;
+        let listener = listen_for_workers(config.listen).await?;
         let tls_listener = match &config.tls {
-            Some(tls) => Some(listen(tls.listen).await?),
+            Some(tls) => Some(listen_for_workers(tls.listen).await?),
             None => None,
         };
         let admin_listener = listen(config.admin.listen).await?;
@@ -121,7 +127,7 @@ impl App {
         let data = listener
             .local_addr()
             .map_err(|source| StartError::Listen { address: config.listen, source })?;
-        let mut app = Self {
+        let app = Self {
             data,
             tls: tls_listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             admin: admin_listener.local_addr().unwrap_or(config.admin.listen),
@@ -132,6 +138,7 @@ impl App {
             stop_requests: CancellationToken::new(),
             stop_chores: CancellationToken::new(),
             hurry: CancellationToken::new(),
+            workers: Workers::start(workers()).map_err(StartError::Workers)?,
         };
         let token = config.admin.token.as_ref().map(crate::wire::secret::Secret::sha256);
         let keep = config.state.keep_solves;
@@ -175,30 +182,17 @@ impl App {
     }
 
     fn serve(
-        &mut self,
+        &self,
         proxy: &Arc<Proxy>,
-        (listener, tls_listener): (TcpListener, Option<TcpListener>),
+        (listener, tls_listener): (std::net::TcpListener, Option<std::net::TcpListener>),
         certificate: Option<&Arc<Certificate>>,
         bounds: Bounds,
     ) -> Result<(), TlsError> {
         let limits = Limits::new(bounds.connections);
-        let stop = &self.stop_requests;
-        self.requests.spawn(proxy::serve(
-            proxy.clone(),
-            listener,
-            None,
-            limits.clone(),
-            stop.clone(),
-        ));
+        let on = (&self.workers, &self.stop_requests);
+        proxy::serve(proxy.clone(), listener, None, limits.clone(), on);
         if let Some((listener, certificate)) = tls_listener.zip(certificate) {
-            let server = Some(certificate.server()?);
-            self.requests.spawn(proxy::serve(
-                proxy.clone(),
-                listener,
-                server,
-                limits,
-                stop.clone(),
-            ));
+            proxy::serve(proxy.clone(), listener, Some(certificate.server()?), limits, on);
         }
         Ok(())
     }
@@ -265,6 +259,19 @@ fn outlive_file_limit() {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// The same, to be taken over by another runtime.
+async fn listen_for_workers(address: SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    let listener = listen(address).await?.into_std();
+    listener.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Threads that serve requests: one a core, or what the variable says that the runtime knows.
+fn workers() -> usize {
+    let wanted = std::env::var("TOKIO_WORKER_THREADS").ok().and_then(|count| count.parse().ok());
+    let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    wanted.unwrap_or_else(cores)
 }
 
 fn open_gate(

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rand::RngExt;
 
@@ -40,6 +41,8 @@ const TENANTS_AT_ONCE: usize = 256;
 #[derive(Debug)]
 pub struct Gate {
     engine: Mutex<Engine>,
+    /// The engine's policy, to be read beside the lock.
+    policy: ArcSwap<Policy>,
     clock: Clock,
     store: Box<dyn Record>,
     metrics: Metrics,
@@ -83,6 +86,7 @@ impl Gate {
         metrics: Metrics,
     ) -> Self {
         let gate = Self {
+            policy: ArcSwap::new(engine.policy().clone()),
             engine: Mutex::new(engine),
             clock,
             store: Box::new(store),
@@ -288,10 +292,19 @@ impl Gate {
         (decision, pending)
     }
 
-    /// Takes in what the provider said to a poll. An answer must be durable before it is passed on.
-    pub fn polled(&self, solve: SolveId, asker: Asker, result: PollResult) -> (AnswerTo, Pending) {
+    /// Takes in what the provider said to a poll, and whether that could be read. An answer must be
+    /// durable before it is passed on.
+    pub fn polled(
+        &self,
+        solve: SolveId,
+        asker: Asker,
+        result: PollResult,
+        reachable: bool,
+    ) -> (AnswerTo, Pending) {
         let mut engine = self.engine.lock();
-        let answer = engine.polled(solve, asker, result, self.clock.now());
+        let now = self.clock.now();
+        engine.observe_upstream(reachable, now);
+        let answer = engine.polled(solve, asker, result, now);
         (answer, self.record_durably(&mut engine))
     }
 
@@ -355,7 +368,7 @@ impl Gate {
 
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
-        self.engine.lock().policy().clone()
+        self.policy.load_full()
     }
 
     /// The provider could, or could not, be reached.
@@ -403,7 +416,10 @@ impl Gate {
     /// Puts a new policy in force.
     pub fn reconfigure(&self, policy: &Arc<Policy>) {
         self.metrics.reconfigure(policy);
-        self.with(|engine, now| engine.reconfigure(policy, now));
+        self.with(|engine, now| {
+            engine.reconfigure(policy, now);
+            self.policy.store(policy.clone());
+        });
         self.recent.lock().keep(|tenant| policy.tenants.contains_key(tenant));
     }
 

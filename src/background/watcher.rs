@@ -36,6 +36,7 @@ pub async fn run(
             _ = prunes.tick() => gate.prune(keep),
             _ = ticks.tick() => {}
         }
+        proxy.close_idle();
         for due in gate.expire(polls.available_permits()) {
             let (proxy, polls) = (proxy.clone(), polls.clone());
             tasks.spawn(async move {

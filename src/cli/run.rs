@@ -12,7 +12,8 @@ use crate::operator::Watch;
 use crate::supervisor::Supervisor;
 
 pub(super) fn run(file: &ConfigFile) -> ExitCode {
-    match super::runtime() {
+    // Requests have threads of their own; this one does the rest.
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(serve(file)),
         Err(error) => fail(&error),
     }

@@ -9,7 +9,6 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use tokio::sync::SemaphorePermit;
 
 use super::flush::{Answered, Due};
 use super::poll::{self, Question};
@@ -83,9 +82,16 @@ async fn serve(
         Endpoint::Solve => Operation::Solve,
     };
     let waits = head.headers.contains_key(http::header::EXPECT);
-    let Ok(_room) = tokio::time::timeout(proxy.bounds.body_wait, room(proxy, &body)).await else {
-        let hint = request::form_hint(&wire_head, &[]);
-        return (proxy.refuse_unread(operation, Unread::TooSlow, hint), false);
+    let _room = match room_needed(&body) {
+        None => None,
+        Some(kib) => {
+            let room = proxy.body_room.acquire_many(kib);
+            let Ok(room) = tokio::time::timeout(proxy.bounds.body_wait, room).await else {
+                let hint = request::form_hint(&wire_head, &[]);
+                return (proxy.refuse_unread(operation, Unread::TooSlow, hint), false);
+            };
+            room.ok()
+        }
     };
     let body = match read(body, waits, proxy.bounds.body_wait).await {
         Ok(body) => body,
@@ -113,14 +119,13 @@ async fn serve(
     (identify_and_answer(proxy, call, peer, &head.headers).await, allow_origin)
 }
 
-/// Waits for room for a body that is large or of unknown length; `None` where it needs none.
-async fn room<'a>(proxy: &'a Proxy, body: &Incoming) -> Option<SemaphorePermit<'a>> {
+/// The room, in KiB, for a body that is large or of unknown length; `None` where it needs none.
+fn room_needed(body: &Incoming) -> Option<u32> {
     let bytes_max = http_body::Body::size_hint(body).upper().unwrap_or(BODY_BYTES_MAX as u64);
     if bytes_max <= SMALL_BODY_BYTES_MAX || bytes_max > BODY_BYTES_MAX as u64 {
         return None;
     }
-    let kib = u32::try_from(bytes_max / 1024).unwrap_or(u32::MAX);
-    proxy.body_room.acquire_many(kib).await.ok()
+    u32::try_from(bytes_max / 1024).ok()
 }
 
 /// Reads a body whole, within `wait`. `waits`: the client sends it only when asked to.
@@ -356,7 +361,7 @@ async fn forward(
         Operation::Report => Asked::Report,
         Operation::Submit | Operation::Poll | Operation::Solve | Operation::Other => Asked::Answers,
     };
-    let answered = way.send("res.php", upstream, source::forwarded(headers), kind).await;
+    let answered = way.send("res.php", upstream, &source::forwarded(headers), kind).await;
     let took = proxy.clock.mono().since(started);
     let label = match &answered {
         Ok(answered) if !answer::is_readable(answered.status, &answered.body, asked) => {

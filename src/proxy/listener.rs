@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::flush::{Due, Flushing};
+use super::timer::ConnectionTimer;
+use super::workers::Workers;
 use super::{Proxy, handler};
 
 /// Room for a request's head: the longest real one is a GET with a sitekey, a page and cookies.
@@ -33,19 +36,53 @@ impl Limits {
     }
 }
 
-/// Serves until `stop`; connections then finish the request they are at.
-pub async fn serve(
+/// Serves on `workers` until `stop`; connections then finish the request they are at.
+pub fn serve(
+    proxy: Arc<Proxy>,
+    listener: std::net::TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    limits: Limits,
+    (workers, stop): (&Workers, &CancellationToken),
+) {
+    let Some((first, others)) = workers.runtimes().split_first() else { return };
+    let turns = Turns {
+        others: others.to_vec(),
+        // Each request looks at its token, under a lock that is its worker's own this way.
+        stops: workers.runtimes().iter().map(|_| stop.child_token()).collect(),
+        stop: stop.clone(),
+    };
+    let tasks = proxy.tasks.clone();
+    tasks.spawn_on(
+        async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => accept(proxy, listener, tls, limits, turns).await,
+                Err(error) => tracing::error!(%error, "cannot accept connections"),
+            }
+        },
+        first,
+    );
+}
+
+/// The workers whose turn it is to serve a connection: the one that accepts, and the others.
+struct Turns {
+    others: Vec<Handle>,
+    stops: Vec<CancellationToken>,
+    stop: CancellationToken,
+}
+
+async fn accept(
     proxy: Arc<Proxy>,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     limits: Limits,
-    stop: CancellationToken,
+    turns: Turns,
 ) {
     let tls = tls.map(TlsAcceptor::from);
+    let mut places = (0..turns.stops.len()).cycle();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = turns.stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
@@ -58,13 +95,26 @@ pub async fn serve(
             }
         };
         let Ok(permit) = limits.connections.clone().try_acquire_owned() else { continue };
+        let place = places.next().unwrap_or_default();
         let connection = Connection {
             proxy: proxy.clone(),
             peer: peer.ip(),
-            stop: stop.clone(),
+            stop: turns.stops[place].clone(),
             permit: Some(permit),
         };
-        proxy.tasks.spawn(connection.accept(stream, tls.clone()));
+        let tls = tls.clone();
+        let Some(other) = place.checked_sub(1).map(|other| &turns.others[other]) else {
+            proxy.tasks.spawn(connection.accept(stream, tls));
+            continue;
+        };
+        let Ok(stream) = stream.into_std() else { continue };
+        let moved = async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => connection.accept(stream, tls).await,
+                Err(error) => tracing::warn!(%error, "cannot serve a connection"),
+            }
+        };
+        proxy.tasks.spawn_on(moved, other);
     }
 }
 
@@ -107,7 +157,7 @@ impl Connection {
             async move { Ok::<_, Infallible>(answered.await) }
         });
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
+            .timer(ConnectionTimer::new(bounds.head_wait))
             .header_read_timeout(bounds.head_wait)
             .max_buf_size(HEAD_BYTES_MAX)
             // A client that closes its side is gone: an answer written after that reaches nobody, and

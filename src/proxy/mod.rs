@@ -8,8 +8,10 @@ mod refusal;
 mod reply;
 mod source;
 mod submit;
+mod timer;
 pub mod tls;
 mod upstream;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ use crate::wire::secret::Secret;
 
 pub use self::listener::{Limits, serve, serve_stream};
 pub use self::upstream::{Network, Stream, Target};
+pub use self::workers::Workers;
 
 /// What clients are given of connections, room and time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +104,16 @@ impl Proxy {
         };
         let under_way = UnderWay { gate: self.gate.clone(), solve: due.solve, finished: false };
         let outgoing = crate::wire::request::poll(&due.task, &key, due.form);
-        let asked =
-            poll::ask(self, (&due.account, due.form), outgoing, http::HeaderMap::new()).await;
+        let asking = poll::Asking::begin(self, (&due.account, due.form), outgoing, &[]);
+        let asked = asking.answer_in_the_end(self).await;
         // Nobody waits for the answer, so nothing has to be durable before it.
-        let (_, pending) = under_way.finish(Asker::Watcher, asked.result);
+        let (_, pending) = under_way.finish(Asker::Watcher, asked.result, asked.reachable);
         drop(pending);
+    }
+
+    /// Closes connections to the provider that idled too long to be used again.
+    pub fn close_idle(&self) {
+        self.upstream.load().close_idle();
     }
 
     /// The key to ask the provider with; `None` in pass-through, where the client's own goes on.
@@ -138,9 +146,10 @@ impl UnderWay {
         mut self,
         asker: Asker,
         result: PollResult,
+        reachable: bool,
     ) -> (crate::domain::engine::AnswerTo, crate::gate::Pending) {
         self.finished = true;
-        self.gate.polled(self.solve, asker, result)
+        self.gate.polled(self.solve, asker, result, reachable)
     }
 }
 

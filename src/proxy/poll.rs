@@ -7,13 +7,14 @@ use http::HeaderMap;
 
 use super::flush::Receipt;
 use super::reply::{self, Outgoing};
-use super::upstream::{Answered, Kind, UpstreamError};
+use super::upstream::{Answered, Exchange, Kind, UpstreamError};
 use super::{NoKey, Proxy, UnderWay};
 use crate::domain::account::AccountReport;
 use crate::domain::engine::{AnswerTo, Asker, PollDecision, PollResult};
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::solve::{Answer, Form, Identity};
+use crate::domain::time::Mono;
 use crate::gate::Pending;
 use crate::record::metrics::{Operation, UpstreamResult};
 use crate::wire::answer::{self, Polled};
@@ -27,9 +28,21 @@ pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(4);
 /// The provider's answer to a poll, classified.
 pub(super) struct Asked {
     pub(super) result: PollResult,
+    /// Whether it gave an answer that can be read.
+    pub(super) reachable: bool,
     /// What it said, to be passed on if the engine says so.
-    answer: Option<Arc<Answer>>,
+    said: Said,
     took: Duration,
+}
+
+/// What the provider said, for the client.
+enum Said {
+    /// Nothing for clients.
+    Nothing,
+    /// That there is no answer yet; the next poll asks again.
+    Passing(Answered),
+    /// An answer that may be kept.
+    Kept(Arc<Answer>),
 }
 
 /// One poll of a client: the call itself for `get`, so that it goes on as it came; `None` where the
@@ -115,29 +128,31 @@ async fn forward(
         return Outgoing::own(Operation::Poll, refuse::not_ready(form));
     };
     let headers = super::source::forwarded(question.headers);
-    let mut asking = Box::pin({
-        let (proxy, account) = (proxy.clone(), account.clone());
-        async move { ask(&proxy, (&account, form), outgoing, headers).await }
-    });
-    let Ok(asked) = tokio::time::timeout(POLL_PATIENCE, &mut asking).await else {
+    let mut asking = Asking::begin(proxy, (account, form), outgoing, &headers);
+    let Some(asked) = asking.answer(proxy, POLL_PATIENCE).await else {
+        let late = proxy.clone();
         proxy.tasks.spawn(async move {
             // Nobody waits any more; the answer is kept for the next poll.
-            let asked = asking.await;
-            let (_, pending) = under_way.finish(Asker::Watcher, asked.result);
+            let asked = asking.answer_in_the_end(&late).await;
+            let (_, pending) = under_way.finish(Asker::Watcher, asked.result, asked.reachable);
             drop(pending);
         });
         return Outgoing::own(Operation::Poll, refuse::not_ready(form)).after(POLL_PATIENCE);
     };
-    let (to_client, pending) = under_way.finish(Asker::Client, asked.result);
-    let reply = match (to_client, &asked.answer) {
-        (AnswerTo::PassOn { offered: true }, Some(answer)) => {
+    let (to_client, pending) = under_way.finish(Asker::Client, asked.result, asked.reachable);
+    let reply = match (to_client, asked.said) {
+        (AnswerTo::PassOn { offered: true }, Said::Kept(answer)) => {
             let receipt = Receipt::new(&proxy.gate, solve);
             proxy.gate.ready(pending).await;
-            Outgoing::pass_on(Operation::Poll, answer).with_receipt(Some(receipt))
+            Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
         }
-        (AnswerTo::PassOn { .. }, Some(answer)) => {
+        (AnswerTo::PassOn { .. }, Said::Kept(answer)) => {
             settled(pending);
-            Outgoing::pass_on(Operation::Poll, answer)
+            Outgoing::pass_on(Operation::Poll, &answer)
+        }
+        (AnswerTo::PassOn { .. }, Said::Passing(answered)) => {
+            settled(pending);
+            Outgoing::pass_through(Operation::Poll, answered)
         }
         (AnswerTo::GiveUp, _) => Outgoing::own(Operation::Poll, refuse::unsolvable(form)),
         (AnswerTo::NotReady | AnswerTo::PassOn { .. }, _) => {
@@ -160,7 +175,8 @@ async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outg
     };
     let timeout = proxy.config.load().upstream.poll_timeout.min(POLL_PATIENCE);
     let headers = super::source::forwarded(question.headers);
-    match proxy.upstream.load().send("res.php", outgoing, headers, (Kind::Poll, timeout)).await {
+    let upstream = proxy.upstream.load_full();
+    match upstream.send("res.php", outgoing, &headers, (Kind::Poll, timeout)).await {
         Ok(answered)
             if answer::is_readable(answered.status, &answered.body, answer::Asked::Answers) =>
         {
@@ -185,65 +201,97 @@ fn words(
     })
 }
 
-/// Asks the provider about one task.
-pub(super) async fn ask(
-    proxy: &Proxy,
-    (account, form): (&Name, Form),
-    outgoing: request::Upstream,
-    headers: HeaderMap,
-) -> Asked {
-    let started = proxy.clock.mono();
-    let timeout = proxy.config.load().upstream.poll_timeout;
-    let upstream = proxy.upstream.load_full();
-    let answered = upstream.send("res.php", outgoing, headers, (Kind::Poll, timeout)).await;
-    let took = proxy.clock.mono().since(started);
-    let (result, answer, label) = match answered {
-        Ok(answered) => classify(proxy, (account, form), &answered),
-        Err(error) => (PollResult::Trouble, None, error.label()),
-    };
-    let reachable = !matches!(
-        label,
-        UpstreamResult::HttpError | UpstreamResult::Timeout | UpstreamResult::ConnectError
-    );
-    proxy.gate.observe_upstream(reachable);
-    proxy.gate.metrics().upstream_asked(account, Operation::Poll, label, took);
-    if let PollResult::Trouble = result {
-        tracing::debug!(%account, result = label.label(), "a poll brought no answer");
+/// The provider is being asked about one task.
+pub(super) struct Asking {
+    exchange: Exchange,
+    account: Name,
+    form: Form,
+    started: Mono,
+    timeout: Duration,
+}
+
+impl Asking {
+    pub(super) fn begin(
+        proxy: &Proxy,
+        (account, form): (&Name, Form),
+        outgoing: request::Upstream,
+        headers: &[u8],
+    ) -> Self {
+        let upstream = proxy.upstream.load_full();
+        Self {
+            started: proxy.clock.mono(),
+            timeout: proxy.config.load().upstream.poll_timeout,
+            exchange: upstream.request("res.php", outgoing, headers, Kind::Poll),
+            account: account.clone(),
+            form,
+        }
     }
-    Asked { result, answer, took }
+
+    /// What comes within `patience`; `None`: it can be waited for further.
+    async fn answer(&mut self, proxy: &Proxy, patience: Duration) -> Option<Asked> {
+        let waited = proxy.clock.mono().since(self.started);
+        let left = self.timeout.saturating_sub(waited);
+        let answered = match self.exchange.answer(left.min(patience)).await {
+            Some(answered) => answered,
+            None if left <= patience => Err(UpstreamError::Timeout),
+            None => return None,
+        };
+        let took = proxy.clock.mono().since(self.started);
+        let (result, said, label) = match answered {
+            Ok(answered) => classify(proxy, (&self.account, self.form), answered),
+            Err(error) => (PollResult::Trouble, Said::Nothing, error.label()),
+        };
+        let reachable = !matches!(
+            label,
+            UpstreamResult::HttpError | UpstreamResult::Timeout | UpstreamResult::ConnectError
+        );
+        proxy.gate.metrics().upstream_asked(&self.account, Operation::Poll, label, took);
+        if let PollResult::Trouble = result {
+            tracing::debug!(account = %self.account, result = label.label(), "a poll brought no answer");
+        }
+        Some(Asked { result, reachable, said, took })
+    }
+
+    /// What comes until the provider's time is up.
+    pub(super) async fn answer_in_the_end(mut self, proxy: &Proxy) -> Asked {
+        loop {
+            if let Some(asked) = self.answer(proxy, Duration::MAX).await {
+                return asked;
+            }
+        }
+    }
 }
 
 fn classify(
     proxy: &Proxy,
     (account, form): (&Name, Form),
-    answered: &Answered,
-) -> (PollResult, Option<Arc<Answer>>, UpstreamResult) {
+    answered: Answered,
+) -> (PollResult, Said, UpstreamResult) {
     let policy = proxy.gate.policy();
-    let polled = answer::polled(answered.status, &answered.body, &policy.error_classes);
+    let trouble = |label| (PollResult::Trouble, Said::Nothing, label);
     // Whatever status the provider put on a readable answer: clients that poll read 200 only.
-    let answer = Arc::new(reply::answer(form, 200, answered));
-    match polled {
-        Polled::Pending => (PollResult::Pending, Some(answer), UpstreamResult::Ok),
-        Polled::Solved => (PollResult::Solved(answer.clone()), Some(answer), UpstreamResult::Ok),
-        Polled::Failed { code, outcome } => (
-            PollResult::Failed(answer.clone(), outcome, code),
-            Some(answer),
-            UpstreamResult::ApiError,
-        ),
+    let kept = || Arc::new(reply::answer(form, 200, &answered));
+    match answer::polled(answered.status, &answered.body, &policy.error_classes) {
+        Polled::Pending => (PollResult::Pending, Said::Passing(answered), UpstreamResult::Ok),
+        Polled::Solved => {
+            let answer = kept();
+            (PollResult::Solved(answer.clone()), Said::Kept(answer), UpstreamResult::Ok)
+        }
+        Polled::Failed { code, outcome } => {
+            let answer = kept();
+            let result = PollResult::Failed(answer.clone(), outcome, code);
+            (result, Said::Kept(answer), UpstreamResult::ApiError)
+        }
         Polled::ProxyTrouble { code } => {
-            (PollResult::ProxyTrouble(code), Some(answer), UpstreamResult::ApiError)
+            (PollResult::ProxyTrouble(code), Said::Kept(kept()), UpstreamResult::ApiError)
         }
         Polled::Trouble { outcome: Outcome::AccountError, .. } => {
             proxy.key_refused(account);
-            (PollResult::Trouble, None, UpstreamResult::ApiError)
+            trouble(UpstreamResult::ApiError)
         }
-        Polled::Trouble { code, .. } if answer::is_code(&code) => {
-            (PollResult::Trouble, None, UpstreamResult::ApiError)
-        }
-        Polled::Trouble { .. } if answered.status / 100 == 4 => {
-            (PollResult::Trouble, None, UpstreamResult::ApiError)
-        }
-        Polled::Trouble { .. } => (PollResult::Trouble, None, UpstreamResult::HttpError),
+        Polled::Trouble { code, .. } if answer::is_code(&code) => trouble(UpstreamResult::ApiError),
+        Polled::Trouble { .. } if answered.status / 100 == 4 => trouble(UpstreamResult::ApiError),
+        Polled::Trouble { .. } => trouble(UpstreamResult::HttpError),
     }
 }
 

@@ -61,6 +61,19 @@ impl Outgoing {
         }
     }
 
+    /// The same of one that is not kept.
+    pub(super) fn pass_through(operation: Operation, answered: super::upstream::Answered) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: answered.content_type,
+            body: answered.body,
+            receipts: Vec::new(),
+            upstream: Duration::ZERO,
+            operation,
+            own: None,
+        }
+    }
+
     /// The same with the receipt that its flushing makes good.
     pub(super) fn with_receipt(mut self, receipt: Option<Receipt>) -> Self {
         self.receipts.extend(receipt);
@@ -114,9 +127,7 @@ pub(super) fn answer(form: Form, status: u16, answered: &super::upstream::Answer
     Answer {
         form,
         status,
-        content_type: answered.headers.get(CONTENT_TYPE).map(|value| value.as_bytes().into()),
-        // A copy: the body as received is a slice of the connection's read buffer, and would keep all of
-        // that buffer, thousands of bytes for an answer of a few, for as long as it is remembered.
-        body: Bytes::copy_from_slice(&answered.body),
+        content_type: answered.content_type.as_ref().map(|value| value.as_bytes().into()),
+        body: answered.body.clone(),
     }
 }

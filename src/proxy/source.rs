@@ -28,17 +28,19 @@ pub(super) fn source_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) ->
     source
 }
 
-/// The headers that go to the provider: the client's, less those that speak of this connection, of
-/// the client's credentials or of encodings that the sidecar could not read.
-pub(super) fn forwarded(headers: &HeaderMap) -> HeaderMap {
-    let mut forwarded = HeaderMap::with_capacity(headers.len());
+/// The headers that go to the provider, as lines: the client's, less those that speak of this
+/// connection, of the client's credentials or of encodings that the sidecar could not read.
+pub(super) fn forwarded(headers: &HeaderMap) -> Vec<u8> {
+    let mut lines = Vec::new();
     let named: Vec<HeaderName> = connection_options(headers);
     for (name, value) in headers {
         if !is_dropped(name) && !named.contains(name) {
-            forwarded.append(name.clone(), value.clone());
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                lines.extend_from_slice(part);
+            }
         }
     }
-    forwarded
+    lines
 }
 
 fn is_dropped(name: &HeaderName) -> bool {
@@ -67,7 +69,10 @@ fn is_dropped(name: &HeaderName) -> bool {
 
 fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
+    let names = lines.flat_map(|line| line.split(',')).map(str::trim);
+    // Nearly every client sends this one, which is no header's name.
+    let names = names.filter(|name| !name.eq_ignore_ascii_case("keep-alive"));
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 /// What is kept of a page's URL: a URL may hold personal data, so by default its host alone.
@@ -134,10 +139,9 @@ mod tests {
             headers.append(HeaderName::from_static(name), value.parse().unwrap());
         }
 
-        let forwarded = forwarded(&headers);
+        let forwarded = String::from_utf8(forwarded(&headers)).unwrap();
 
-        let names: Vec<&str> = forwarded.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["user-agent", "x-custom"]);
+        assert_eq!(forwarded, "user-agent: python\r\nx-custom: kept\r\n");
     }
 
     #[test]

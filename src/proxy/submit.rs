@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderMap;
 use tokio::sync::oneshot;
 
 use super::Proxy;
@@ -36,7 +35,7 @@ pub(super) async fn submit(
     proxy: &Arc<Proxy>,
     call: Call,
     from: (Identity, Submission),
-    headers: HeaderMap,
+    headers: Vec<u8>,
 ) -> Outgoing {
     let (identity, submission) = from;
     let (form, endpoint) = (call.form(), call.endpoint());
@@ -131,7 +130,7 @@ impl Drop for Unsettled<'_> {
 }
 
 impl Forwarding {
-    async fn run(self, headers: HeaderMap) -> Outgoing {
+    async fn run(self, headers: Vec<u8>) -> Outgoing {
         let unsettled =
             Unsettled { gate: &self.proxy.gate, solve: self.admitted.solve, ended: false };
         let Ok(key) = self.proxy.key_to_send(&self.admitted.account) else {
@@ -145,7 +144,7 @@ impl Forwarding {
         };
         let started = self.proxy.clock.mono();
         let upstream = self.proxy.upstream.load_full();
-        let answered = upstream.send(script, outgoing, headers, (Kind::Submit, timeout)).await;
+        let answered = upstream.send(script, outgoing, &headers, (Kind::Submit, timeout)).await;
         let took = self.proxy.clock.mono().since(started);
         let (outgoing, label) = match answered {
             Ok(answered) if self.operation == Operation::Solve => {

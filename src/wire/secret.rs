@@ -1,6 +1,7 @@
 //! API keys in clear: never printed, never serialised.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -9,11 +10,11 @@ use crate::domain::ids::KeyHash;
 
 /// A key in clear, a tenant's or an account's. `Debug` and `Display` print `***`.
 #[derive(Clone)]
-pub struct Secret(Box<str>);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Takes a key in.
-    pub fn new(key: impl Into<Box<str>>) -> Self {
+    pub fn new(key: impl Into<Arc<str>>) -> Self {
         Self(key.into())
     }
 

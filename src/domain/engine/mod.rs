@@ -15,8 +15,10 @@ mod wake;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::account::{Account, AccountReport};
 use super::breaker::Breaker;
@@ -46,6 +48,8 @@ pub struct Engine {
     calendar: Calendar,
     tenants: Vec<Tenant>,
     tenant_places: BTreeMap<Name, u32>,
+    // Nobody chooses what these maps hold: hashes of keys, ids of the provider's, numbers of our own. So
+    // they need no hash that withstands chosen keys.
     keys: HashMap<KeyHash, KeyPlace>,
     accounts: Vec<Account>,
     account_places: BTreeMap<Name, u32>,

@@ -1,8 +1,10 @@
 //! The engine's beginning and its changes of policy: state is kept, what was removed keeps its place.
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
 
 use super::wake::CONFIRM_AFTER;
 use super::{ACCOUNT_KEY_ID, Engine, Key, KeyPlace, Tenant, place_index};
@@ -50,11 +52,11 @@ impl Engine {
             policy: policy.clone(),
             tenants: Vec::new(),
             tenant_places: BTreeMap::new(),
-            keys: HashMap::new(),
+            keys: HashMap::default(),
             accounts: Vec::new(),
             account_places: BTreeMap::new(),
-            solves: HashMap::new(),
-            tasks: HashMap::new(),
+            solves: HashMap::default(),
+            tasks: HashMap::default(),
             next_solve: restored.next_solve,
             in_flight_by_type: [0; CaptchaType::ALL.len()],
             upstream: Breaker::default(),

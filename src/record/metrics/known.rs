@@ -1,8 +1,10 @@
 //! The series that the config makes known. They start at zero before anything can count in them: a
 //! series born at one hides its first increment from `increase()`. What the config knows no more goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use prometheus::{Histogram, IntCounter};
 
 use super::{Metrics, Notified, Operation, UpstreamResult, event_label};
 use crate::domain::captcha_type::CaptchaType;
@@ -19,11 +21,22 @@ const TENANT_LABELS_MAX: usize = 1_000;
 /// last solve ended.
 pub(super) const OTHER: &str = "other";
 
+/// The series of one account's questions, by operation.
+pub(super) type AskedHandles = [OperationHandles; Operation::ALL.len()];
+
+#[derive(Debug)]
+pub(super) struct OperationHandles {
+    pub(super) by_result: [IntCounter; UpstreamResult::ALL.len()],
+    pub(super) duration: Histogram,
+}
+
 /// Names that are labels.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     tenants: BTreeSet<Name>,
     accounts: BTreeSet<Name>,
+    /// What every question to the provider touches, looked up once.
+    asked: BTreeMap<Name, AskedHandles>,
     /// Configured tenants beyond the limit.
     beyond: BTreeSet<Name>,
     /// Types with an SLO on latency.
@@ -45,6 +58,7 @@ impl Known {
         Self {
             tenants,
             accounts: policy.accounts.keys().cloned().collect(),
+            asked: BTreeMap::new(),
             beyond,
             latency: CaptchaType::ALL.into_iter().filter(has_latency).collect(),
         }
@@ -66,6 +80,10 @@ impl Known {
         if self.accounts.contains(name) { name } else { OTHER }
     }
 
+    pub(super) fn asked(&self, account: &str) -> Option<&AskedHandles> {
+        self.asked.get(account)
+    }
+
     pub(super) fn has_slo(&self, slo: SloKind, captcha_type: CaptchaType) -> bool {
         match slo {
             SloKind::Success => true,
@@ -77,7 +95,7 @@ impl Known {
 impl Metrics {
     /// Takes over what a config makes known. To be called before the engine acts on it.
     pub fn reconfigure(&self, policy: &Policy) {
-        let next = self.known.read().next(policy);
+        let mut next = self.known.read().next(policy);
         self.start_closed();
         for captcha_type in next.latency.iter().map(|captcha_type| captcha_type.label()) {
             for result in ["good", "bad"] {
@@ -85,7 +103,11 @@ impl Metrics {
             }
         }
         next.tenants.iter().for_each(|tenant| self.start_tenant(tenant));
-        next.accounts.iter().for_each(|account| self.start_account(account));
+        for account in next.accounts.clone() {
+            self.start_account(&account);
+            let handles = self.asked_handles(&account);
+            next.asked.insert(account, handles);
+        }
         let mut known = self.known.write();
         if !next.beyond.is_empty() || !known.tenants.is_subset(&next.tenants) {
             self.start_tenant(OTHER);
@@ -171,6 +193,16 @@ impl Metrics {
         for captcha_type in CaptchaType::ALL {
             self.cost.add(&[account, captcha_type.label()], 0);
         }
+    }
+
+    fn asked_handles(&self, account: &str) -> AskedHandles {
+        Operation::ALL.map(Operation::label).map(|operation| OperationHandles {
+            by_result: UpstreamResult::ALL.map(|result| {
+                let labels = [account, operation, result.label()];
+                self.upstream_requests.with_label_values(&labels)
+            }),
+            duration: self.upstream_duration.with_label_values(&[account, operation]),
+        })
     }
 
     fn end_account(&self, account: &str) {

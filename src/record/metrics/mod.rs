@@ -396,6 +396,12 @@ impl Metrics {
         took: Duration,
     ) {
         let known = self.known.read();
+        if let Some(handles) = known.asked(account) {
+            let handles = &handles[operation as usize];
+            handles.by_result[result as usize].inc();
+            handles.duration.observe(took.as_secs_f64());
+            return;
+        }
         let account = known.account(account);
         self.upstream_requests
             .with_label_values(&[account, operation.label(), result.label()])

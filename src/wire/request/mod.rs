@@ -167,7 +167,10 @@ pub fn parse(route: Route, head: &Head<'_>, body: Bytes) -> Result<Call, Malform
     }
     check_unambiguous(&params)?;
     let key = params.values("key").find(|value| !value.is_empty());
-    let key = key.map(|value| Secret::new(String::from_utf8_lossy(&value)));
+    let key = key.map(|value| match std::str::from_utf8(&value) {
+        Ok(text) => Secret::new(text),
+        Err(_) => Secret::new(String::from_utf8_lossy(&value)),
+    });
     let content_type = head.content_type.cloned();
     Ok(Call { route, method: head.method.clone(), content_type, params, received, key })
 }
@@ -213,7 +216,9 @@ impl Call {
     /// The first value of that name, decoded; bytes that are not UTF-8 are shown as `U+FFFD`.
     pub fn param<'a>(&'a self, name: &'a str) -> Option<Cow<'a, str>> {
         self.params.values(name).next().map(|value| match value {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            // Far cheaper than the lossy reading, which is for what is no text.
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
+                .map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed),
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         })
     }

@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memchr_iter, memchr2};
 
 use super::Malformed;
-use super::params::{Coding, Pair, Place, push};
+use super::params::{Coding, Pair, Place, is_plain, push};
 
 /// Longer than any client's; the RFC allows 70.
 const BOUNDARY_MAX: usize = 200;
@@ -54,8 +54,8 @@ pub(super) fn scan(body: &[u8], boundary: &[u8], pairs: &mut Vec<Pair>) -> Resul
         }
         let (name, data) = headers(body, at)?;
         let end = next_delimiter(body, data, &finder)?;
-        let pair = Pair { place: Place::Body, coding: Coding::Plain, name, value: Some(data..end) };
-        push(pairs, pair)?;
+        let (is_plain, value) = (is_plain(&body[name.clone()]), Some(data..end));
+        push(pairs, Pair { place: Place::Body, coding: Coding::Plain, name, is_plain, value })?;
         at = end + 1 + delimiter.len();
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Pair {
     pub(super) place: Place,
     pub(super) coding: Coding,
     pub(super) name: Range<usize>,
+    /// The name is spelt in letters, digits and underscores: it reads as it is written.
+    pub(super) is_plain: bool,
     /// `None` for a name without `=`, which reads as the empty value.
     pub(super) value: Option<Range<usize>>,
 }
@@ -73,6 +75,9 @@ impl Params {
     /// spaces, ends a name at NUL or `[`, and turns spaces and dots into underscores. Read in any
     /// stricter way, ` key`, `key%00` or `key[]` would carry a value past the sidecar unseen.
     pub(super) fn is_named(&self, pair: &Pair, name: &str) -> bool {
+        if pair.is_plain {
+            return pair.name.len() == name.len() && self.raw(pair, &pair.name) == name.as_bytes();
+        }
         let decoded = self.name(pair);
         let seen = decoded
             .iter()
@@ -83,16 +88,25 @@ impl Params {
     }
 
     fn decoded(&self, pair: &Pair, range: &Range<usize>) -> Cow<'_, [u8]> {
-        let source = match pair.place {
-            Place::Query => self.query.as_deref().unwrap_or_default().as_bytes(),
-            Place::Body => &self.body,
-        };
-        let raw = source.get(range.clone()).unwrap_or_default();
+        let raw = self.raw(pair, range);
         match pair.coding {
             Coding::Percent => percent_decoded(raw),
             Coding::Plain => Cow::Borrowed(raw),
         }
     }
+
+    fn raw(&self, pair: &Pair, range: &Range<usize>) -> &[u8] {
+        let source = match pair.place {
+            Place::Query => self.query.as_deref().unwrap_or_default().as_bytes(),
+            Place::Body => &self.body,
+        };
+        source.get(range.clone()).unwrap_or_default()
+    }
+}
+
+/// Whether a name reads as it is written, to any server.
+pub(super) fn is_plain(name: &[u8]) -> bool {
+    name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 fn percent_decoded(raw: &[u8]) -> Cow<'_, [u8]> {
@@ -129,7 +143,8 @@ pub(super) fn scan_urlencoded(
                 Some(at) => (start..start + at, Some(start + at + 1..end)),
                 None => (start..end, None),
             };
-            push(pairs, Pair { place, coding: Coding::Percent, name, value })?;
+            let is_plain = is_plain(&text[name.clone()]);
+            push(pairs, Pair { place, coding: Coding::Percent, name, is_plain, value })?;
         }
         start = end + 1;
     }

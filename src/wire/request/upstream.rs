@@ -70,7 +70,13 @@ pub(super) fn upstream(call: &Call, real_key: Option<&Secret>) -> Upstream {
     let query = call.params.query.as_ref().map(|query| {
         let swapped = splice(query.as_bytes(), keys(Place::Query), &encoded, real_key);
         // Valid by construction: cut at ASCII delimiters, filled with ASCII.
-        swapped.map_or_else(|| query.clone(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+        swapped.map_or_else(
+            || query.clone(),
+            |bytes| {
+                String::from_utf8(bytes)
+                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+            },
+        )
     });
     let body = splice(&call.params.body, keys(Place::Body), &encoded, real_key)
         .map_or_else(|| call.params.body.clone(), Bytes::from);
