@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -171,7 +171,8 @@ impl App {
             Operator { config, keyring, gate: gate.clone(), proxy, webhooks, certificate };
         app.chores.spawn(operator.run(watch, received, app.stop_chores.clone()));
         let ready = app.ready.clone();
-        let admin = Admin { gate, token, ready, config: in_force, record, commands };
+        let bills = Arc::new(Semaphore::new(admin::BILLS_AT_ONCE));
+        let admin = Admin { gate, token, ready, config: in_force, record, commands, bills };
         app.chores.spawn(admin::serve(
             Arc::new(admin),
             admin_listener,

@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +35,10 @@ use crate::record::metrics::CONTENT_TYPE as METRICS_TYPE;
 
 /// Time for a request's head to come in.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// Bills that are streamed at once; further ones wait. Each occupies one of the threads that changes of keys
+/// and of the config need too.
+pub const BILLS_AT_ONCE: usize = 8;
 
 /// No request of the API is larger.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -54,6 +58,8 @@ pub struct Admin {
     pub record: PathBuf,
     /// Where changes are asked for.
     pub commands: mpsc::Sender<Command>,
+    /// Room for bills that are being streamed.
+    pub bills: Arc<Semaphore>,
 }
 
 /// Serves until `stop`.

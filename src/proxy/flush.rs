@@ -3,12 +3,16 @@
 //! hyper writes a body's frame into its buffer, empties the buffer into the connection and flushes the
 //! connection, in that order. So a receipt that is handed over with the frame is due at the next flush
 //! of the connection that succeeds; one that is dropped before was not delivered.
+//!
+//! No frame goes out behind one whose receipt is due: a client could read the answer, leave the rest (of
+//! an `ids` reply, or of the next reply) unread so that no flush succeeds, and break off unbilled.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -49,20 +53,30 @@ impl Drop for Receipt {
     }
 }
 
-/// The receipts due at a connection's next flush.
-pub(super) type Due = Arc<Mutex<Vec<Receipt>>>;
+/// What waits for a connection's next flush.
+pub(super) type Due = Arc<Mutex<AtFlush>>;
 
-/// A response body of one frame, with the receipts that its flushing settles.
+/// See [`Due`].
+#[derive(Debug, Default)]
+pub(super) struct AtFlush {
+    receipts: Vec<Receipt>,
+    /// The body that goes on after it.
+    next: Option<Waker>,
+}
+
+/// A response body, cut where an answer with a receipt ends.
 #[derive(Debug)]
 pub(super) struct Answered {
-    data: Option<Bytes>,
-    receipts: Vec<Receipt>,
+    left: Bytes,
+    sent: usize,
+    /// Each with the place in the body where its answer ends, in their order.
+    receipts: VecDeque<(usize, Receipt)>,
     due: Due,
 }
 
 impl Answered {
-    pub(super) fn new(data: Bytes, receipts: Vec<Receipt>, due: Due) -> Self {
-        Self { data: Some(data).filter(|data| !data.is_empty()), receipts, due }
+    pub(super) fn new(data: Bytes, receipts: Vec<(usize, Receipt)>, due: Due) -> Self {
+        Self { left: data, sent: 0, receipts: receipts.into(), due }
     }
 }
 
@@ -72,22 +86,36 @@ impl http_body::Body for Answered {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(data) = self.data.take() else { return Poll::Ready(None) };
-        let receipts = std::mem::take(&mut self.receipts);
-        if !receipts.is_empty() {
-            self.due.lock().extend(receipts);
+        if self.left.is_empty() {
+            return Poll::Ready(None);
         }
+        let this = &mut *self;
+        let mut due = this.due.lock();
+        if !due.receipts.is_empty() {
+            due.next = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let whole = this.sent + this.left.len();
+        let end =
+            this.receipts.front().map_or(whole, |(end, _)| (*end).clamp(this.sent + 1, whole));
+        while let Some((_, receipt)) =
+            this.receipts.pop_front_if(|(at, _)| *at <= end || end == whole)
+        {
+            due.receipts.push(receipt);
+        }
+        let data = this.left.split_to(end - this.sent);
+        this.sent = end;
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.data.is_none()
+        self.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }
 
@@ -124,7 +152,7 @@ impl<S> Flushing<S> {
     /// Whether a test wants the process to die with half of an answer written.
     fn dies_here(&self) -> bool {
         cfg!(feature = "failpoints")
-            && !self.due.lock().is_empty()
+            && !self.due.lock().receipts.is_empty()
             && failpoint::is_due(Point::MidFlush)
     }
 }
@@ -185,7 +213,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.blocked = None;
             let due = std::mem::take(&mut *self.due.lock());
-            due.into_iter().for_each(Receipt::sign);
+            due.receipts.into_iter().for_each(Receipt::sign);
+            due.next.into_iter().for_each(Waker::wake);
         }
         self.in_time(flushed, cx)
     }

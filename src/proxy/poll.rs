@@ -80,19 +80,26 @@ pub(super) async fn one(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskI
 pub(super) async fn many(proxy: &Arc<Proxy>, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
     let answers =
         futures_util::future::join_all(tasks.iter().map(|task| one(proxy, question, task))).await;
+    let length =
+        |text: &[u8]| refuse::bare(question.form, &String::from_utf8_lossy(text)).body.len();
+    let frame = length(b"");
     let mut joined = Vec::new();
     let mut receipts = Vec::new();
+    // Where the answer ends in the reply; what closes a JSON reply is counted in, a byte or two too far.
+    let mut end = frame;
     let mut upstream = Duration::ZERO;
     for (place, answered) in answers.into_iter().enumerate() {
         if place > 0 {
             joined.push(b'|');
         }
+        let begin = joined.len();
         // An answer of a shape of its own (GeeTest) goes in whole.
         match answer::answer_text(&answered.body) {
             Some(text) => joined.extend_from_slice(text.as_bytes()),
             None => joined.extend_from_slice(&answered.body),
         }
-        receipts.extend(answered.receipts);
+        end += length(&joined[begin..]) - frame + usize::from(place > 0);
+        receipts.extend(answered.receipts.into_iter().map(|(_, receipt)| (end, receipt)));
         upstream = upstream.max(answered.upstream);
     }
     let text = String::from_utf8_lossy(&joined);

@@ -23,8 +23,8 @@ pub(super) struct Outgoing {
     pub(super) status: StatusCode,
     pub(super) content_type: Option<HeaderValue>,
     pub(super) body: Bytes,
-    /// Solves that count as delivered once this is flushed.
-    pub(super) receipts: Vec<Receipt>,
+    /// Solves that count as delivered once the body is flushed up to there; in the order of the places.
+    pub(super) receipts: Vec<(usize, Receipt)>,
     /// Time spent waiting for the provider.
     pub(super) upstream: Duration,
     pub(super) operation: Operation,
@@ -76,7 +76,7 @@ impl Outgoing {
 
     /// The same with the receipt that its flushing makes good.
     pub(super) fn with_receipt(mut self, receipt: Option<Receipt>) -> Self {
-        self.receipts.extend(receipt);
+        self.receipts.extend(receipt.map(|receipt| (usize::MAX, receipt)));
         self
     }
 

@@ -1,12 +1,15 @@
 //! Bills: every charge once, sums that equal the ledger, a manifest that can be checked with sha256sum.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use solvegate::admin::BILLS_AT_ONCE;
 
+use crate::support::client::get;
 use crate::support::process::Sidecar;
-use crate::support::{ACME, Api, BATCH, Setup, World, until};
+use crate::support::{ACME, Api, BATCH, Client, Setup, World, until};
 
 const TENANTS: &str = "acme: { keys: { prod: { key: ACME }, batch: { key: BATCH } } }, \
     zen: { keys: { prod: { key: ZEN } } }";
@@ -125,8 +128,8 @@ const CHARGED: f64 = if cfg!(debug_assertions) { 225.0 } else { 1_500.0 };
 /// What it may add to the memory of the process; its text is larger.
 const GROWTH_KIB_MAX: u64 = 8 << 10;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_bill_is_streamed_in_constant_memory() {
+/// A sidecar whose record has [`CHARGES`] charges of January 2026.
+fn many_charges() -> (World, Sidecar) {
     let world = World::without_sidecar(Setup { tenants: TENANTS, ..Setup::default() });
     let config = world.write_config();
     Sidecar::start(&config).unwrap().stop();
@@ -146,6 +149,12 @@ async fn a_large_bill_is_streamed_in_constant_memory() {
     record.execute_batch(&format!("BEGIN; {sql} COMMIT")).unwrap();
     drop(record);
     let sidecar = Sidecar::start(&config).unwrap();
+    (world, sidecar)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_bill_is_streamed_in_constant_memory() {
+    let (_world, sidecar) = many_charges();
     let http = reqwest::Client::new();
     let url = format!("http://{}/api/v1/tenants/acme/billing?month=2026-01", sidecar.admin);
     let before = sidecar.memory_kib();
@@ -171,5 +180,29 @@ async fn a_large_bill_is_streamed_in_constant_memory() {
         .of(200);
     assert_eq!(manifest["sha256"], hex::encode(hash.finalize()));
     assert_eq!((&manifest["rows"], &manifest["cost_usd"]), (&json!(CHARGES), &json!(CHARGED)));
+    sidecar.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_stop_reading_do_not_keep_a_bill_from_others() {
+    let (_world, sidecar) = many_charges();
+    let target = "/api/v1/tenants/acme/billing?month=2026-01";
+    let mut stopped = Vec::new();
+    for _ in 0..BILLS_AT_ONCE {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = Client::over(socket.connect(sidecar.admin).await.unwrap());
+        client.send(get(target).as_bytes()).await;
+        stopped.push(client);
+    }
+
+    let url = format!("http://{}{target}", sidecar.admin);
+    let bill = async { reqwest::get(&url).await.unwrap().text().await.unwrap() };
+    let bill = tokio::time::timeout(Duration::from_mins(2), bill).await.unwrap();
+
+    assert_eq!(bill.lines().count(), CHARGES + 1);
+    let broken = || sidecar.log().matches("a bill broke off").count();
+    until("those that stopped were cut off", || broken() == BILLS_AT_ONCE).await;
+    drop(stopped);
     sidecar.stop();
 }

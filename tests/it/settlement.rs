@@ -181,6 +181,31 @@ async fn ids_and_get2_are_charged_task_by_task() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_charged_although_the_rest_of_its_reply_is_never_read() {
+    let world = World::start(Setup::default()).await;
+    for form in ["", "&json=1"] {
+        let charged = world.tenant("acme").day_solves;
+        let (wanted, large) =
+            (world.submit(ACME, "answer=wanted").await, submit_large(&world).await);
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = Client::over(socket.connect(world.app().data).await.unwrap());
+        let target = format!("/res.php?key={ACME}&action=get&ids={wanted},{large}{form}");
+        client.send(get(&target).as_bytes()).await;
+
+        until("what the client has is charged", || world.tenant("acme").day_solves == charged + 1)
+            .await;
+        client.reset();
+
+        until("the rest is not", || world.tenant("acme").open == 1).await;
+        assert_eq!(world.poll(ACME, &large).await.body.len(), 3 + LARGE);
+        world.settled().await;
+        assert_eq!(world.tenant("acme").day_solves, charged + 2);
+    }
+    world.close(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_synchronous_solve_is_charged_when_its_client_got_it() {
     let world = World::start(Setup::default()).await;
     let mut client = world.client().await;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -10,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::super::Admin;
 use super::answer::{ApiError, At, Json, Path, Query, Usd, known_tenant, month, read};
@@ -23,6 +25,10 @@ use crate::record::store::{BillRow, Reader, ThreadTimeRow, UsageBy, UsageRow};
 /// Chunks of a bill that wait for a slow reader.
 const CHUNKS: usize = 4;
 const CHUNK_BYTES: usize = 64 << 10;
+
+/// A reader that takes no chunk for this long is cut off: while a bill is read, the record's log (`-wal`)
+/// only grows.
+const READER_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(super) struct BillQuery {
@@ -60,8 +66,8 @@ pub(super) async fn tenant(
         known_tenant(&admin, &name)?;
     }
     match query.format.as_deref().unwrap_or("csv") {
-        "csv" => Ok(stream(&admin, tenant, month, Lines::Csv)),
-        "jsonl" => Ok(stream(&admin, tenant, month, Lines::JsonLines)),
+        "csv" => stream(&admin, tenant, month, Lines::Csv).await,
+        "jsonl" => stream(&admin, tenant, month, Lines::JsonLines).await,
         "manifest" => {
             let write = move |reader: &Reader| {
                 Ok(write_bill(reader, &tenant, month, Lines::Csv, &mut io::sink()))
@@ -80,24 +86,38 @@ fn broken() -> ApiError {
 
 /// Streams a bill as it is read: a month of any size in constant memory. A bill that breaks off half way
 /// ends the connection without its last chunk, so that no client takes it for whole.
-fn stream(admin: &Arc<Admin>, tenant: String, month: Date, lines: Lines) -> Response {
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(CHUNKS);
+async fn stream(
+    admin: &Arc<Admin>,
+    tenant: String,
+    month: Date,
+    lines: Lines,
+) -> Result<Response, ApiError> {
+    let place = admin.bills.clone().acquire_owned().await.map_err(|_| broken())?;
+    let runtime = Handle::current();
+    let (sender, receiver) = mpsc::channel::<Bytes>(CHUNKS);
     let path = admin.record.clone();
     let name = format!("{tenant}-{}", month_text(month));
     tokio::task::spawn_blocking(move || {
-        let mut chunks = io::BufWriter::with_capacity(CHUNK_BYTES, Chunks(sender.clone()));
+        let _place: OwnedSemaphorePermit = place;
+        let chunks = Chunks { sender: Some(sender), runtime };
+        let mut chunks = io::BufWriter::with_capacity(CHUNK_BYTES, chunks);
         let written = Reader::open(&path)
             .map_err(BillError::from)
             .and_then(|reader| write_bill(&reader, &tenant, month, lines, &mut chunks))
-            .and_then(|_| Ok(chunks.flush()?));
+            .and_then(|_| Ok(chunks.flush()?))
+            .and_then(|()| Ok(chunks.get_mut().send(Bytes::new())?));
         if let Err(error) = written {
             tracing::warn!(%error, "a bill broke off");
-            // Whoever reads may be gone.
-            let _ = sender.blocking_send(Err(io::Error::other(error)));
         }
     });
-    let chunks = futures_util::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|chunk| (chunk, receiver))
+    // An empty chunk says that the bill is whole.
+    let chunks = futures_util::stream::unfold(Some(receiver), |receiver| async move {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(chunk) if chunk.is_empty() => None,
+            Some(chunk) => Some((Ok(chunk), Some(receiver))),
+            None => Some((Err(io::Error::other("the bill broke off")), None)),
+        }
     });
     let (kind, suffix) = match lines {
         Lines::Csv => ("text/csv; charset=utf-8", "csv"),
@@ -105,17 +125,33 @@ fn stream(admin: &Arc<Admin>, tenant: String, month: Date, lines: Lines) -> Resp
     };
     let file = format!("attachment; filename=\"{name}.{suffix}\"");
     let headers = [(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, file)];
-    (headers, Body::from_stream(chunks)).into_response()
+    Ok((headers, Body::from_stream(chunks)).into_response())
 }
 
-/// What is written goes to whoever reads the response.
-struct Chunks(mpsc::Sender<io::Result<Bytes>>);
+/// What is written goes to whoever reads the response; `sender` is gone once the reader is.
+struct Chunks {
+    sender: Option<mpsc::Sender<Bytes>>,
+    runtime: Handle,
+}
+
+impl Chunks {
+    fn send(&mut self, chunk: Bytes) -> io::Result<()> {
+        let Some(sender) = self.sender.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+        let sending = async { tokio::time::timeout(READER_WAIT, sender.send(chunk)).await };
+        match self.runtime.block_on(sending) {
+            Ok(Ok(())) => {
+                self.sender = Some(sender);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
 
 impl Write for Chunks {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let chunk = Bytes::copy_from_slice(bytes);
-        let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-        self.0.blocking_send(Ok(chunk)).map_err(gone)?;
+        self.send(Bytes::copy_from_slice(bytes))?;
         Ok(bytes.len())
     }
 
