@@ -120,6 +120,13 @@ impl Gate {
         Some(rejection)
     }
 
+    /// The rejection of a key that was taken away since it was identified, counted.
+    pub fn revoked(&self, identity: Identity) -> Option<Rejection> {
+        let rejection = self.engine.lock().revoked(identity)?;
+        self.rejected(identity, None, &rejection);
+        Some(rejection)
+    }
+
     /// Decides on a submission; without a working store nothing paid is admitted.
     pub fn admit(&self, submission: Submission) -> Decision {
         let (identity, captcha_type) = (submission.identity, Some(submission.captcha_type));
@@ -241,10 +248,7 @@ impl Gate {
 
     /// Decides on a poll. An answer from memory may have to be durable first.
     pub fn poll(&self, identity: Identity, task: &TaskId, form: Form) -> (PollDecision, Pending) {
-        let mut engine = self.engine.lock();
-        let decision = engine.poll(identity, task, form, self.clock.now());
-        let pending = self.record_durably(&mut engine);
-        drop(engine);
+        let (decision, pending) = self.poll_uncounted(identity, task, form);
         match &decision {
             PollDecision::Forward { .. } | PollDecision::Untracked => self.metrics.poll_forwarded(),
             PollDecision::NotReady | PollDecision::GiveUp | PollDecision::Memory { .. } => {
@@ -252,6 +256,19 @@ impl Gate {
             }
             PollDecision::WrongId => {}
         }
+        (decision, pending)
+    }
+
+    /// The same for one of the rounds of a held poll, which counts once.
+    pub fn poll_uncounted(
+        &self,
+        identity: Identity,
+        task: &TaskId,
+        form: Form,
+    ) -> (PollDecision, Pending) {
+        let mut engine = self.engine.lock();
+        let decision = engine.poll(identity, task, form, self.clock.now());
+        let pending = self.record_durably(&mut engine);
         (decision, pending)
     }
 
