@@ -173,12 +173,8 @@ impl App {
         let ready = app.ready.clone();
         let bills = Arc::new(Semaphore::new(admin::BILLS_AT_ONCE));
         let admin = Admin { gate, token, ready, config: in_force, record, commands, bills };
-        app.chores.spawn(admin::serve(
-            Arc::new(admin),
-            admin_listener,
-            app.chores.clone(),
-            app.stop_chores.clone(),
-        ));
+        let (chores, stop) = (app.chores.clone(), app.stop_chores.clone());
+        app.chores.spawn(admin::serve(Arc::new(admin), admin_listener, chores, stop));
         Ok(app)
     }
 

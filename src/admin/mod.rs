@@ -3,6 +3,7 @@
 mod api;
 mod page;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,10 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE,
+};
+use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -39,6 +43,9 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// Bills that are streamed at once; further ones wait. Each occupies one of the threads that changes of keys
 /// and of the config need too.
 pub const BILLS_AT_ONCE: usize = 8;
+
+/// Connections at once; further ones are closed. They must not take the descriptors that solves need.
+const CONNECTIONS_MAX: usize = 128;
 
 /// No request of the API is larger.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -70,6 +77,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let router = router(&admin);
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -79,8 +87,10 @@ pub async fn serve(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        let Ok(permit) = connections.clone().try_acquire_owned() else { continue };
         let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
+            let _permit = permit;
             let service = TowerToHyperService::new(router);
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -123,12 +133,38 @@ async fn authorize(
     request: Request<Body>,
     next: Next,
 ) -> Response<Body> {
+    if let Err(message) = is_of_this_site(&admin, request.headers()) {
+        let status = StatusCode::FORBIDDEN;
+        return ApiError { status, reason: "forbidden", message: message.to_owned() }
+            .into_response();
+    }
     if is_authorized(&admin, request.headers()) {
         return next.run(request).await;
     }
     let message = "send `Authorization: Bearer <admin.token>`".to_owned();
     let error = ApiError { status: StatusCode::UNAUTHORIZED, reason: "unauthorized", message };
     ([(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))], error).into_response()
+}
+
+/// Without a token, a page of another site must not reach this through the browser of somebody on this
+/// machine: neither by a form, which says where it comes from, nor by a name of its own that it has moved
+/// to this address.
+fn is_of_this_site(admin: &Admin, headers: &HeaderMap) -> Result<(), &'static str> {
+    if admin.token.is_some() {
+        return Ok(());
+    }
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let host = text(HOST).unwrap_or_default();
+    if text(ORIGIN).is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
+        return Err("this request comes from a page of another site");
+    }
+    let name = host.parse::<Authority>().map(|authority| authority.host().to_ascii_lowercase());
+    let name = name.unwrap_or_default();
+    let is_address = name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+    if host.is_empty() || is_address || name == "localhost" {
+        return Ok(());
+    }
+    Err("without `admin.token` the admin port is addressed as localhost or by its IP address")
 }
 
 /// Compares hashes, in constant time.

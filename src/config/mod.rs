@@ -36,6 +36,7 @@ use self::expand::Sources;
 use self::finding::{Place, Report};
 use self::section::Section;
 use self::yaml::{Kind, Node};
+use crate::domain::engine::ACCOUNT_KEY_ID;
 use crate::domain::ids::KeyHash;
 use crate::domain::ids::Name;
 use crate::domain::policy::{
@@ -273,6 +274,12 @@ pub fn key_settings(
 /// A name of a tenant, account or key, checked.
 pub fn name(text: &str) -> Result<Name, String> {
     scalar::name(text)
+}
+
+/// The id of a key, checked.
+pub fn key_id(text: &str) -> Result<Name, String> {
+    let id = scalar::name(text)?;
+    if &*id == ACCOUNT_KEY_ID { Err(tenants::KEY_ID_TAKEN.to_owned()) } else { Ok(id) }
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

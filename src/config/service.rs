@@ -25,6 +25,8 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// in.php must be answered within 5 s of its last byte; this leaves time to write the answer.
 const SUBMIT_TIMEOUT_MAX: Duration = Duration::from_millis(4500);
+/// Some clients give up a poll at 5 s.
+const HOLD_POLLS_MAX: Duration = Duration::from_secs(4);
 
 /// Reads the whole file. What is faulty is reported and stands as its default.
 pub(super) fn read(root: &Node, base_dir: &Path, report: &Report) -> Config {
@@ -137,7 +139,7 @@ fn upstream(mut section: Section<'_>, slo: &SloPolicy) -> (UpstreamConfig, Pace)
         poll_timeout: section.read_or("poll_timeout", timeout(MINUTE), seconds(10)),
         hold_polls: section.read_or(
             "hold_polls",
-            duration(Duration::ZERO..=seconds(30)),
+            duration(Duration::ZERO..=HOLD_POLLS_MAX),
             Duration::ZERO,
         ),
     };

@@ -10,6 +10,7 @@ use super::scalar::{self, Read, boolean, integer, money, one_of};
 use super::section::Section;
 use super::yaml::Scalar;
 use super::{TenantDefaults, words};
+use crate::domain::engine::ACCOUNT_KEY_ID;
 use crate::domain::ids::{KeyHash, Name};
 use crate::domain::money::Money;
 use crate::domain::policy::{
@@ -227,6 +228,10 @@ fn account(section: &mut Section<'_>, accounts: &Accounts) -> Option<Name> {
     accounts.names.keys().next().cloned()
 }
 
+/// Why a key has no such id.
+pub(super) const KEY_ID_TAKEN: &str =
+    "cannot be called account_key, which stands for the account's real key; give it another id";
+
 fn keys(
     tenant: &mut Section<'_>,
     priority: Priority,
@@ -235,6 +240,9 @@ fn keys(
 ) -> BTreeMap<Name, KeyPolicy> {
     let mut keys = BTreeMap::new();
     for (name, value) in tenant.named("keys") {
+        if &*name == ACCOUNT_KEY_ID {
+            value.fault(KEY_ID_TAKEN);
+        }
         let mut section = value.section();
         let hash = key_hash(&mut section, seen);
         let settings = key_settings(section, hash.unwrap_or(KeyHash([0; 32])), priority, zone);

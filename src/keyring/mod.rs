@@ -231,7 +231,8 @@ impl Keyring {
         (note, now): (&str, Wall),
     ) -> Result<Made, KeyError> {
         let (tenant, policy) = tenant_of(base, tenant)?;
-        let key_id = config::name(key_id).map_err(|why| KeyError::Invalid(format!("id {why}")))?;
+        let key_id =
+            config::key_id(key_id).map_err(|why| KeyError::Invalid(format!("id {why}")))?;
         let known = |record: &KeyRecord| *record.tenant == *tenant && record.key_id == key_id;
         if policy.keys.contains_key(&key_id) || self.records.values().any(known) {
             return Err(KeyError::Exists { tenant, key_id });

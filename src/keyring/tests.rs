@@ -42,6 +42,7 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
     assert!(refused(&keyring, ("nobody", "a"), "{}").contains("no tenant `nobody`"));
     assert!(refused(&keyring, ("acme", "a b"), "{}").contains("id"));
     assert!(refused(&keyring, KEY, "{}").contains("another id"));
+    assert!(refused(&keyring, ("acme", "account_key"), "{}").contains("real key"));
     for (settings, word) in [
         (r#"{"rate": 5}"#, "rate_per_minute"),
         (r#"{"rate_per_minute": 0}"#, "at least 1"),

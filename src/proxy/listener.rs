@@ -169,6 +169,7 @@ impl Connection {
             biased;
             served = connection.as_mut() => served,
             () = self.stop.cancelled() => {
+                self.proxy.let_go.cancel();
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -2,6 +2,7 @@
 
 mod flush;
 mod handler;
+mod hold;
 mod listener;
 mod poll;
 mod refusal;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::upstream::Upstream;
@@ -75,6 +77,8 @@ pub struct Proxy {
     bounds: Bounds,
     /// Room for large bodies, in KiB.
     body_room: Semaphore,
+    /// Cancelled when connections are to end: polls are not held any more.
+    let_go: CancellationToken,
 }
 
 impl Proxy {
@@ -89,7 +93,8 @@ impl Proxy {
     ) -> Self {
         let upstream = ArcSwap::from_pointee(Upstream::new(target, clock));
         let body_room = Semaphore::new(bounds.body_room_kib);
-        Self { gate, clock, config, upstream, tasks, bounds, body_room }
+        let let_go = CancellationToken::new();
+        Self { gate, clock, config, upstream, tasks, bounds, body_room, let_go }
     }
 
     /// Connects to another `target` from here on.

@@ -55,31 +55,52 @@ pub(super) struct Question<'a> {
     pub(super) headers: &'a HeaderMap,
 }
 
-/// Answers a poll for one task.
+/// Answers a poll for one task, which may be held.
 pub(super) async fn one(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> Outgoing {
-    let Question { identity, form, .. } = question;
-    let (decision, pending) = proxy.gate.poll(identity, task, form);
+    let hold = proxy.config.load().upstream.hold_polls;
+    if !hold.is_zero() {
+        return Box::pin(super::hold::held(proxy, question, task, hold)).await;
+    }
+    at_once(proxy, question, task).await
+}
+
+async fn at_once(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> Outgoing {
+    let decided = proxy.gate.poll(question.identity, task, question.form);
+    answer(proxy, question, task, decided, POLL_PATIENCE).await
+}
+
+/// Does what was decided on a poll. The provider is waited for as long as `patience`.
+pub(super) async fn answer(
+    proxy: &Arc<Proxy>,
+    question: Question<'_>,
+    task: &TaskId,
+    (decision, pending): (PollDecision, Pending),
+    patience: Duration,
+) -> Outgoing {
+    let form = question.form;
     let own = |reply| Outgoing::own(Operation::Poll, reply);
     match decision {
         PollDecision::WrongId => own(refuse::wrong_id(form)),
         PollDecision::NotReady => own(refuse::not_ready(form)),
         PollDecision::GiveUp => own(refuse::unsolvable(form)),
-        PollDecision::Untracked => Box::pin(untracked(proxy, question, task)).await,
+        PollDecision::Untracked => Box::pin(untracked(proxy, question, task, patience)).await,
         PollDecision::Memory { solve, answer, durable } => {
             let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
             proxy.gate.ready(pending).await;
             Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
         }
         PollDecision::Forward { solve, account } => {
-            forward(proxy, question, task, (solve, &account)).await
+            forward(proxy, question, task, (solve, &account), patience).await
         }
     }
 }
 
-/// Answers `ids=1,2,3`: each task on its own, the answers joined by `|` in the order asked.
+/// Answers `ids=1,2,3`: each task on its own, the answers joined by `|` in the order asked. Not held:
+/// those that are ready would wait for the others.
 pub(super) async fn many(proxy: &Arc<Proxy>, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
     let answers =
-        futures_util::future::join_all(tasks.iter().map(|task| one(proxy, question, task))).await;
+        futures_util::future::join_all(tasks.iter().map(|task| at_once(proxy, question, task)))
+            .await;
     let length =
         |text: &[u8]| refuse::bare(question.form, &String::from_utf8_lossy(text)).body.len();
     let frame = length(b"");
@@ -127,6 +148,7 @@ async fn forward(
     question: Question<'_>,
     task: &TaskId,
     (solve, account): (SolveId, &Name),
+    patience: Duration,
 ) -> Outgoing {
     let form = question.form;
     let under_way = UnderWay { gate: proxy.gate.clone(), solve, finished: false };
@@ -136,7 +158,7 @@ async fn forward(
     };
     let headers = super::source::forwarded(question.headers);
     let mut asking = Asking::begin(proxy, (account, form), outgoing, &headers);
-    let Some(asked) = asking.answer(proxy, POLL_PATIENCE).await else {
+    let Some(asked) = asking.answer(proxy, patience).await else {
         let late = proxy.clone();
         proxy.tasks.spawn(async move {
             // Nobody waits any more; the answer is kept for the next poll.
@@ -144,7 +166,7 @@ async fn forward(
             let (_, pending) = under_way.finish(Asker::Watcher, asked.result, asked.reachable);
             drop(pending);
         });
-        return Outgoing::own(Operation::Poll, refuse::not_ready(form)).after(POLL_PATIENCE);
+        return Outgoing::own(Operation::Poll, refuse::not_ready(form)).after(patience);
     };
     let (to_client, pending) = under_way.finish(Asker::Client, asked.result, asked.reachable);
     let reply = match (to_client, asked.said) {
@@ -175,12 +197,17 @@ fn settled(pending: Pending) {
 }
 
 /// A task from before this process, in pass-through: the provider's answer as it is.
-async fn untracked(proxy: &Proxy, question: Question<'_>, task: &TaskId) -> Outgoing {
+async fn untracked(
+    proxy: &Proxy,
+    question: Question<'_>,
+    task: &TaskId,
+    patience: Duration,
+) -> Outgoing {
     let account = proxy.gate.account_name(question.identity);
     let Ok(outgoing) = words(proxy, question, task, &account) else {
         return Outgoing::own(Operation::Poll, refuse::not_ready(question.form));
     };
-    let timeout = proxy.config.load().upstream.poll_timeout.min(POLL_PATIENCE);
+    let timeout = proxy.config.load().upstream.poll_timeout.min(patience);
     let headers = super::source::forwarded(question.headers);
     let upstream = proxy.upstream.load_full();
     match upstream.send("res.php", outgoing, &headers, (Kind::Poll, timeout)).await {

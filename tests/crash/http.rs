@@ -39,13 +39,13 @@ impl Connection {
     }
 
     pub(crate) async fn get(&mut self, target: &str) -> Result<Answer, Cut> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: sidecar\r\n\r\n");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         self.ask(&request).await
     }
 
     pub(crate) async fn post(&mut self, target: &str, form: &str) -> Result<Answer, Cut> {
         let request = format!(
-            "POST {target} HTTP/1.1\r\nHost: sidecar\r\nContent-Length: {}\r\n\
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
              Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}",
             form.len()
         );

@@ -268,3 +268,50 @@ fn described() -> Vec<(String, String)> {
     });
     operations.collect()
 }
+
+/// A page of another site that somebody on this machine looks at can send forms here, or have its own name
+/// lead here.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_a_browser_is_let_in_from_the_own_page_only() {
+    let world = World::start(Setup::default()).await;
+    let admin = world.app().admin;
+    let port = admin.port();
+    let ask = async |host: &str, origin: &str| {
+        let mut client = Client::connect(admin).await;
+        let head = format!("GET /api/v1/slo HTTP/1.1\r\nHost: {host}\r\n{origin}\r\n");
+        client.send(head.as_bytes()).await;
+        client.answer().await.status
+    };
+    for host in [format!("127.0.0.1:{port}"), format!("LocalHost:{port}"), format!("[::1]:{port}")]
+    {
+        assert_eq!(ask(&host, "").await, 200, "{host}");
+        assert_eq!(ask(&host, &format!("Origin: http://{host}\r\n")).await, 200, "{host}");
+        for origin in ["http://evil.example", "null", "http://127.0.0.1"] {
+            assert_eq!(ask(&host, &format!("Origin: {origin}\r\n")).await, 403, "{origin}");
+        }
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80"] {
+        assert_eq!(ask(host, "").await, 403, "{host}");
+    }
+    world.close(0).await;
+}
+
+/// What is connected here must not take the descriptors that solves need.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_port_serves_so_many_connections_and_no_more() {
+    let world = World::start(Setup::default()).await;
+    let mut open = Vec::new();
+    for _ in 0..128 {
+        let mut client = Client::connect(world.app().admin).await;
+        assert_eq!(client.get("/healthz").await.status, 200);
+        open.push(client);
+    }
+    assert!(Client::connect(world.app().admin).await.is_closed().await);
+    drop(open);
+    until_it("there is room again", async || {
+        let url = format!("http://{}/healthz", world.app().admin);
+        reqwest::get(url).await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    world.close(0).await;
+}

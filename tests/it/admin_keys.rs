@@ -196,7 +196,7 @@ async fn a_revoked_key_is_refused_at_once_for_good_and_no_other_is() {
     api(&world).delete(&format!("{KEYS}/prod")).await.of(200);
     assert_eq!(listed(&world, "prod").await["note"], "bob: leaked", "the first time counts");
     assert_eq!(listed(&world, "prod").await["state"], "revoked");
-    let reload = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let reload = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(world.admin(reload).await.status, 200);
     assert_stands(&world).await;
     world.restart().await;
@@ -213,7 +213,7 @@ async fn a_revoked_key_is_refused_at_once_for_good_and_no_other_is() {
 async fn a_made_key_follows_a_reload_of_its_tenant() {
     let mut world = World::start(Setup::default()).await;
     let made = make(&world, "crawler", json!({})).await;
-    let reload = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let reload = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     world.setup.tenants = "zen: { keys: { prod: { key: ZEN } } }";
     world.write_config();
     assert_eq!(world.admin(reload).await.status, 200);

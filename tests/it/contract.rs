@@ -13,7 +13,7 @@ async fn every_metric_that_a_rule_names_is_exported() {
     let account = "threads: 5000, low_balance_below: 1.00";
     let world = World::start(Setup { account, tenants, ..Setup::default() }).await;
     until("the account was asked about", || !world.received(Operation::Balance).is_empty()).await;
-    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let text = world.admin(request).await.text();
     let typed: Vec<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

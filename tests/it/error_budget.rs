@@ -19,7 +19,7 @@ async fn exhausted() -> World {
 }
 
 async fn metric(world: &World, line: &str) -> bool {
-    let request = "GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     world.admin(request).await.text().lines().any(|found| found == line)
 }
 

@@ -113,7 +113,7 @@ async fn headers_go_on_but_for_those_of_the_connection_and_of_credentials() {
     let world = World::start(Setup::default()).await;
     let mut client = world.client().await;
     let request = format!(
-        "GET {} HTTP/1.1\r\nHost: sidecar\r\nUser-Agent: mine/1\r\nAccept: */*\r\nX-Own: \u{e9}\r\n\
+        "GET {} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: mine/1\r\nAccept: */*\r\nX-Own: \u{e9}\r\n\
          X-Own: again\r\nAuthorization: Basic x\r\nCookie: a=b\r\nX-Forwarded-For: 10.1.1.1\r\n\
          Accept-Encoding: gzip\r\nReferer: https://{ACME}/\r\nConnection: keep-alive, x-hop\r\n\
          X-Hop: 1\r\nTE: trailers\r\nForwarded: for=1.1.1.1\r\nVia: 1.1 x\r\n\r\n",

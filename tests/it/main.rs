@@ -26,6 +26,7 @@ mod failpoints;
 mod faults;
 mod fidelity;
 mod healthcheck;
+mod hold;
 mod many_connections;
 mod metrics;
 mod notify;

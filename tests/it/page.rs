@@ -78,7 +78,7 @@ fn the_page_stays_small() {
 }
 
 fn request(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 fn address(path: &Path) -> String {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::support::client::{get, poll, submission};
 use crate::support::{ACCOUNT, ACME, BATCH, Client, Setup, TOKEN, World, ZEN, until};
 
-const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
 /// As counted, put in force and refused.
 async fn reloads(world: &World) -> (u32, u32) {

@@ -10,7 +10,7 @@ use crate::support::client::{get, poll, submission};
 use crate::support::process::Sidecar;
 use crate::support::{ACME, BATCH, Client, Setup, World, ZEN, until};
 
-const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 /// A line, with what is faulty in it, as it must be named.
 const FAULTY: &str = "tenants.acme.daily_limit";
 

@@ -264,11 +264,12 @@ fn text(
     let mut text = format!(
         "admin: {{ listen: '127.0.0.1:0' }}\n\
          upstream: {{ url: 'http://provider.test', poll_spacing: {}ms, poll_timeout: {}ms, \
-         forget_after: {forget}ms }}\n\
+         hold_polls: {}ms, forget_after: {forget}ms }}\n\
          slo: {{ default: {{ deadline: {deadline}ms }} }}\n\
          prices: {{ default: 0.003, turnstile: 0.002 }}\naccounts:\n",
         rng.pick(&[0, 200, 1_000]),
         rng.pick(&[1_000, 3_000, 10_000]),
+        rng.pick(&[0, 0, 1_000, 4_000]),
     );
     for (place, name) in ACCOUNTS.iter().enumerate() {
         let (key, threads) = (real_key(place), threads[place]);

@@ -78,7 +78,7 @@ impl Engine {
     }
 
     /// The rejection of a key that a reload or a revocation took away since it was identified.
-    pub(super) fn revoked(&self, identity: Identity) -> Option<Rejection> {
+    pub fn revoked(&self, identity: Identity) -> Option<Rejection> {
         let (tenant, key) = (self.tenant(identity), self.key(identity));
         let closed = identity.key == ACCOUNT_KEY_PLACE && !tenant.policy.accept_account_key;
         let revoked = key.policy.hashes().all(|hash| self.policy.revoked.contains(&hash));

@@ -143,12 +143,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 pub(crate) fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: sidecar\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 pub(crate) fn post(target: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     let mut request = format!(
-        "POST {target} HTTP/1.1\r\nHost: sidecar\r\nContent-Type: {content_type}\r\n\
+        "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n\
          Content-Length: {}\r\n\r\n",
         body.len()
     )

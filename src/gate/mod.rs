@@ -3,13 +3,15 @@
 //! Every verb locks, asks the engine, empties its outbox into metrics and store in order, unlocks. The
 //! lock is never held across an await.
 
+mod refusals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rand::RngExt;
 
+pub use self::refusals::Refusee;
 use crate::clock::Clock;
 use crate::domain::account::AccountReport;
 use crate::domain::captcha_type::CaptchaType;
@@ -17,12 +19,12 @@ use crate::domain::engine::{
     AnswerTo, Asker, BindResult, Credential, CreditResult, Decision, Due, Engine, PollDecision,
     PollResult, SYNC_TASK, Snapshot,
 };
-use crate::domain::ids::{Name, RequestId, SolveId, TaskId};
+use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::journal::{CreditRecord, NotifiedRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{Policy, RejectionForm};
-use crate::domain::recent::{Kept, KeptRejections, RecentRejections, Refused, Subject};
+use crate::domain::recent::{KeptRejections, RecentRejections, Subject};
 use crate::domain::rejection::{Reason, Rejection};
 #[cfg(feature = "seeded-bugs")]
 use crate::domain::seeded::{self, Bug};
@@ -64,17 +66,6 @@ pub enum Bound {
     Duplicate,
     /// The record is closed.
     Unrecorded,
-}
-
-/// Who was refused.
-#[derive(Debug, Clone, Copy)]
-pub enum Refusee<'a> {
-    /// A tenant, and what was to be solved.
-    Tenant(Identity, Option<CaptchaType>),
-    /// Whoever has a credential that is no good.
-    Asker(&'a Credential<'a>),
-    /// Nobody that the request names.
-    Nobody,
 }
 
 impl Gate {
@@ -126,14 +117,6 @@ impl Gate {
         identified
     }
 
-    /// The rejection of an expired key, counted.
-    pub fn expired(&self, identity: Identity) -> Option<Rejection> {
-        let now = self.clock.now();
-        let rejection = self.engine.lock().expired(identity, now)?;
-        self.rejected(identity, None, &rejection);
-        Some(rejection)
-    }
-
     /// Decides on a submission; without a working store nothing paid is admitted.
     pub fn admit(&self, submission: Submission) -> Decision {
         let (identity, captcha_type) = (submission.identity, Some(submission.captcha_type));
@@ -165,61 +148,6 @@ impl Gate {
             Some(rejection) => Decision::Reject { rejection, asks_threads: false },
             None => self.with(|engine, now| engine.admit_unchecked(submission, now)),
         }
-    }
-
-    /// Counts a refusal that the shell decided on by itself.
-    pub fn rejected(
-        &self,
-        identity: Identity,
-        captcha_type: Option<CaptchaType>,
-        rejection: &Rejection,
-    ) {
-        let tenant = self.note(identity, captcha_type, rejection, false);
-        self.metrics.rejected(Some(&tenant), rejection.reason);
-    }
-
-    fn note(
-        &self,
-        identity: Identity,
-        captcha_type: Option<CaptchaType>,
-        rejection: &Rejection,
-        shadow: bool,
-    ) -> Name {
-        let (tenant, key_id) = {
-            let engine = self.engine.lock();
-            (engine.tenant_name(identity).clone(), engine.key_id(identity).clone())
-        };
-        let subject = Subject { tenant: tenant.clone(), key_id, captcha_type };
-        self.recent.lock().note(subject, rejection, shadow, self.clock.now().wall);
-        tenant
-    }
-
-    /// Keeps a refusal that a client is told of, to be explained by its id.
-    pub fn keep(&self, refusee: Refusee<'_>, rejection: &Rejection) -> RequestId {
-        let engine = self.engine.lock();
-        let (of, captcha_type) = match refusee {
-            Refusee::Tenant(identity, captcha_type) => {
-                let names = (engine.tenant_name(identity).clone(), engine.key_id(identity).clone());
-                (Some(names), captcha_type)
-            }
-            Refusee::Asker(credential) => (engine.named(credential), None),
-            Refusee::Nobody => (None, None),
-        };
-        drop(engine);
-        let id = RequestId(rand::rng().random());
-        let (rejection, at) = (rejection.clone(), self.clock.now().wall);
-        self.kept.lock().keep(Kept { id, of, captcha_type, rejection, at });
-        id
-    }
-
-    /// The refusal of that id, unless it was too long ago.
-    pub fn kept(&self, id: RequestId) -> Option<Kept> {
-        self.kept.lock().find(id)
-    }
-
-    /// Why that tenant was refused of late, the latest first.
-    pub fn recent_rejections(&self, tenant: &str) -> Vec<Refused> {
-        self.recent.lock().of(tenant)
     }
 
     /// The balance of a wallet; `None` where there is none.
@@ -278,10 +206,7 @@ impl Gate {
 
     /// Decides on a poll. An answer from memory may have to be durable first.
     pub fn poll(&self, identity: Identity, task: &TaskId, form: Form) -> (PollDecision, Pending) {
-        let mut engine = self.engine.lock();
-        let decision = engine.poll(identity, task, form, self.clock.now());
-        let pending = self.record_durably(&mut engine);
-        drop(engine);
+        let (decision, pending) = self.poll_uncounted(identity, task, form);
         match &decision {
             PollDecision::Forward { .. } | PollDecision::Untracked => self.metrics.poll_forwarded(),
             PollDecision::NotReady | PollDecision::GiveUp | PollDecision::Memory { .. } => {
@@ -289,6 +214,19 @@ impl Gate {
             }
             PollDecision::WrongId => {}
         }
+        (decision, pending)
+    }
+
+    /// The same for one of the rounds of a held poll, which counts once.
+    pub fn poll_uncounted(
+        &self,
+        identity: Identity,
+        task: &TaskId,
+        form: Form,
+    ) -> (PollDecision, Pending) {
+        let mut engine = self.engine.lock();
+        let decision = engine.poll(identity, task, form, self.clock.now());
+        let pending = self.record_durably(&mut engine);
         (decision, pending)
     }
 

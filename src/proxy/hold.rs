@@ -1,0 +1,82 @@
+//! Held polls: where there is no answer yet, the client waits here and not between two of its polls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Proxy;
+use super::poll::{self, POLL_PATIENCE, Question};
+use super::refusal::Asked;
+use super::reply::Outgoing;
+use crate::domain::engine::PollDecision;
+use crate::domain::ids::TaskId;
+use crate::record::metrics::Operation;
+use crate::wire::answer::{self, Polled};
+
+/// Least time between two questions, where `upstream.poll_spacing` is less.
+const SPACING_MIN: Duration = Duration::from_millis(100);
+/// The last question may be this late: a hold of `4s` is four spacings of `1s`, and what the provider takes
+/// to answer in between.
+const LATE_MAX: Duration = Duration::from_millis(250);
+/// How long after its arrival a poll is answered whatever the provider does; some clients give up at 5 s.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(4_500);
+
+/// Answers a poll for one task: at once where there is an answer, else once there is one, or when no
+/// question fits into `hold` any more. A client that hangs up drops this future, and with it the wait.
+pub(super) async fn held(
+    proxy: &Arc<Proxy>,
+    question: Question<'_>,
+    task: &TaskId,
+    hold: Duration,
+) -> Outgoing {
+    let Question { identity, form, .. } = question;
+    let begin = proxy.clock.mono();
+    let spacing = proxy.gate.policy().poll_spacing.max(SPACING_MIN);
+    let mut not_ours = Duration::ZERO;
+    let (mut known, mut asked) = (false, false);
+    let mut outgoing = loop {
+        let decided = proxy.gate.poll_uncounted(identity, task, form);
+        known |= decided.0 != PollDecision::WrongId;
+        asked |= matches!(decided.0, PollDecision::Forward { .. } | PollDecision::Untracked);
+        let left = ANSWERED_WITHIN.saturating_sub(proxy.clock.mono().since(begin));
+        let outgoing = poll::answer(proxy, question, task, decided, left.min(POLL_PATIENCE)).await;
+        not_ours += outgoing.upstream;
+        let answered = proxy.clock.mono();
+        let too_late = answered.since(begin) + spacing > hold + LATE_MAX;
+        if too_late || !is_not_ready(proxy, &outgoing) {
+            break outgoing;
+        }
+        tokio::select! {
+            biased;
+            () = proxy.let_go.cancelled() => break outgoing,
+            () = tokio::time::sleep(spacing) => {}
+        }
+        not_ours += proxy.clock.mono().since(answered);
+        if let Some(refused) = refused(proxy, question) {
+            break refused;
+        }
+    };
+    let metrics = proxy.gate.metrics();
+    if asked {
+        metrics.poll_forwarded();
+    } else if known {
+        metrics.poll_from_memory();
+    }
+    outgoing.upstream = not_ours;
+    outgoing
+}
+
+fn is_not_ready(proxy: &Proxy, outgoing: &Outgoing) -> bool {
+    let classes = &proxy.gate.policy().error_classes;
+    answer::polled(outgoing.status.as_u16(), &outgoing.body, classes) == Polled::Pending
+}
+
+/// The refusal of a key that was revoked meanwhile.
+fn refused(proxy: &Proxy, question: Question<'_>) -> Option<Outgoing> {
+    if proxy.gate.policy().pass_through {
+        return None;
+    }
+    let Question { identity, form, .. } = question;
+    let rejection = proxy.gate.revoked(identity)?;
+    let asked = Asked { identity, operation: Operation::Poll, form, captcha_type: None };
+    Some(proxy.refuse(asked, &rejection, false))
+}

@@ -1,0 +1,234 @@
+//! Held polls: answered once there is an answer, and let go in time, whatever happens meanwhile.
+
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use solvegate::simulate::{Fault, FaultRule, Operation};
+
+use crate::support::client::{get, poll};
+use crate::support::process::Sidecar;
+use crate::support::{ACME, Api, Client, Setup, World, until};
+
+/// The spacing of 100 ms, less what the provider's clock rounds.
+const SPACING_LEAST: Duration = Duration::from_millis(98);
+const NOT_READY: &str = "CAPCHA_NOT_READY";
+
+async fn world() -> World {
+    World::start(Setup { upstream: "poll_spacing: 100ms, hold_polls: 4s", ..Setup::default() })
+        .await
+}
+
+/// When the provider was asked about that task.
+fn asked_at(world: &World, id: &str) -> Vec<Duration> {
+    let polls = world.received(Operation::Poll);
+    let polls = polls.iter().filter(|entry| entry.task.as_deref() == Some(id));
+    polls.map(|entry| Duration::from_millis(entry.at_ms.try_into().unwrap())).collect()
+}
+
+fn assert_spaced(asked_at: &[Duration]) {
+    assert!(asked_at.windows(2).all(|pair| pair[1] >= pair[0] + SPACING_LEAST), "{asked_at:?}");
+}
+
+/// A connection on which that task was polled, and the provider asked more than once about it.
+async fn held(world: &World, id: &str) -> Client {
+    let mut client = world.client().await;
+    client.send(get(&poll(ACME, id)).as_bytes()).await;
+    until("the poll is held", || asked_at(world, id).len() > 1).await;
+    client
+}
+
+async fn metric<T: FromStr<Err: Debug>>(world: &World, series: &str) -> T {
+    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let text = world.admin(request).await.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poll_brings_the_answer_soon_after_it_is_ready() {
+    let world = world().await;
+    for action in ["get", "get2"] {
+        let begin = Instant::now();
+        let id = world.submit(ACME, "solve=1s&answer=a").await;
+        let target = format!("/res.php?key={ACME}&action={action}&id={id}&json=1");
+
+        let answer = world.get(&target).await;
+
+        let took = begin.elapsed();
+        assert!(answer.text().starts_with(r#"{"status":1,"request":"a""#), "{answer:?}");
+        assert_eq!(answer.text().contains("price"), action == "get2", "{answer:?}");
+        assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+        let asked_at = asked_at(&world, &id);
+        assert!(asked_at.len() >= 3, "{asked_at:?}");
+        assert_spaced(&asked_at);
+    }
+    world.settled().await;
+    let of_polls = r#"{operation="poll"}"#;
+    let upstream: u32 = metric(&world, r#"solvegate_polls_total{answered_from="upstream"}"#).await;
+    let memory: u32 = metric(&world, r#"solvegate_polls_total{answered_from="memory"}"#).await;
+    assert_eq!((upstream, memory), (2, 0), "polls, not rounds");
+    let lasted = format!("solvegate_http_request_duration_seconds_sum{of_polls}");
+    assert!(metric::<f64>(&world, &lasted).await > 1.5, "the wait is part of the request");
+    let own: f64 = metric(&world, &format!("solvegate_proxy_overhead_seconds_sum{of_polls}")).await;
+    assert!(own < 1.0, "and not of the sidecar's work: {own}");
+    world.close(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_answer_a_poll_is_held_that_long_and_no_longer() {
+    let setup = Setup { upstream: "poll_spacing: 100ms, hold_polls: 800ms", ..Setup::default() };
+    let world = World::start(setup).await;
+    let id = world.submit(ACME, "never").await;
+    let begin = Instant::now();
+
+    let answer = world.poll(ACME, &id).await;
+
+    let took = begin.elapsed();
+    assert_eq!((answer.status, answer.text().as_str()), (200, NOT_READY));
+    assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(3), "{took:?}");
+    assert!(asked_at(&world, &id).len() > 2);
+    assert_spaced(&asked_at(&world, &id));
+
+    let rounds = asked_at(&world, &id).len();
+    let ids = format!("/res.php?key={ACME}&action=get&ids={id},77");
+    assert_eq!(world.get(&ids).await.text(), format!("{NOT_READY}|ERROR_WRONG_CAPTCHA_ID"));
+    assert!(asked_at(&world, &id).len() <= rounds + 1, "a poll for several is not held");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_else_comes_ends_the_hold() {
+    let setup = Setup {
+        upstream: "poll_spacing: 100ms, hold_polls: 4s",
+        rest: "slo: { default: { deadline: 2s } }".to_owned(),
+        ..Setup::default()
+    };
+    let world = World::start(setup).await;
+    let begin = Instant::now();
+    assert_eq!(world.poll(ACME, "77").await.text(), "ERROR_WRONG_CAPTCHA_ID");
+    let unsolvable = world.submit(ACME, "solve=300ms&error=ERROR_CAPTCHA_UNSOLVABLE").await;
+    assert_eq!(world.poll(ACME, &unsolvable).await.text(), "ERROR_CAPTCHA_UNSOLVABLE");
+    assert!(asked_at(&world, &unsolvable).len() > 1);
+    let proxy = world.submit(ACME, "solve=300ms&error=ERROR_BAD_PROXY").await;
+    assert_eq!(world.poll(ACME, &proxy).await.text(), "ERROR_BAD_PROXY");
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+
+    let late = world.submit(ACME, "never").await;
+    world.control().add_faults([FaultRule::new(Operation::Poll, Fault::HttpStatus(502))]);
+    let begin = Instant::now();
+    assert_eq!(world.poll(ACME, &late).await.text(), "ERROR_CAPTCHA_UNSOLVABLE");
+    let took = begin.elapsed();
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_is_not_asked_for_any_more_and_not_charged() {
+    let world = world().await;
+    let mut ids = Vec::new();
+    for reset in [false, true] {
+        let id = world.submit(ACME, "solve=3s&answer=a").await;
+        let client = held(&world, &id).await;
+        if reset {
+            client.reset();
+        } else {
+            drop(client);
+        }
+        ids.push(id);
+    }
+    // A round may have been under way.
+    let other = world.submit(ACME, "solve=300ms").await;
+    world.poll(ACME, &other).await;
+    let count = || ids.iter().map(|id| asked_at(&world, id).len()).sum::<usize>();
+    let before = count();
+
+    let other = world.submit(ACME, "solve=700ms").await;
+    assert!(world.poll(ACME, &other).await.text().starts_with("OK|"));
+
+    assert!(asked_at(&world, &other).len() > 3, "time passed");
+    assert_eq!(count(), before, "asked for nobody");
+    until("the others are charged", || world.tenant("acme").day_solves == 2).await;
+    for id in &ids {
+        assert_eq!(world.poll_to_end(ACME, id).await.text(), "OK|a", "the task can be polled on");
+    }
+    world.settled().await;
+    world.close(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_poll_at_once_both_get_the_answer_and_it_is_charged_once() {
+    let world = world().await;
+    let id = world.submit(ACME, "solve=1s&answer=a").await;
+
+    let (one, other) = tokio::join!(world.poll(ACME, &id), world.poll(ACME, &id));
+
+    assert_eq!((one.text().as_str(), other.text().as_str()), ("OK|a", "OK|a"));
+    assert_spaced(&asked_at(&world, &id));
+    world.settled().await;
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_revoked_gets_nothing_of_a_held_poll() {
+    let world = world().await;
+    let id = world.submit(ACME, "solve=3s").await;
+    let mut client = held(&world, &id).await;
+
+    Api::of(world.app().admin).delete("/tenants/acme/keys/prod?note=ann:%20leaked").await.of(200);
+
+    assert_eq!(client.answer().await.text(), "ERROR_KEY_DOES_NOT_EXIST");
+    assert_eq!(world.poll(ACME, &id).await.text(), "ERROR_KEY_DOES_NOT_EXIST", "as any poll");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_hangs_delays_no_held_poll_beyond_what_clients_wait() {
+    let world = world().await;
+    let id = world.submit(ACME, "never").await;
+    let begin = Instant::now();
+    let mut client = held(&world, &id).await;
+    until("it was held for a while", || begin.elapsed() > Duration::from_secs(3)).await;
+    world.control().add_faults([FaultRule::new(Operation::Poll, Fault::Hang)]);
+
+    assert_eq!(client.answer().await.text(), NOT_READY);
+
+    let took = begin.elapsed();
+    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(6), "{took:?}");
+    world.control().clear_faults();
+    let mut world = world;
+    world.take_app().stop(Duration::from_millis(100)).await.unwrap();
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_held_polls_go() {
+    // Asked once, it waits for nearly all of its time.
+    let upstream = "poll_spacing: 3900ms, hold_polls: 4s";
+    let world = World::without_sidecar(Setup { upstream, ..Setup::default() });
+    let sidecar = Sidecar::start(&world.write_config()).unwrap();
+    let mut client = Client::connect(sidecar.data).await;
+    let id = client.get(&crate::support::client::submission(ACME, "never")).await.id();
+    let begin = Instant::now();
+    client.send(get(&poll(ACME, &id)).as_bytes()).await;
+    until("the provider was asked", || asked_at(&world, &id).len() == 1).await;
+
+    sidecar.signal("TERM");
+
+    assert_eq!(client.answer().await.text(), NOT_READY);
+    assert!(begin.elapsed() < Duration::from_millis(3_800), "{:?}", begin.elapsed());
+    assert!(client.is_closed().await);
+    sidecar.stop();
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_default_no_poll_is_held() {
+    let upstream = "poll_spacing: 100ms";
+    let world = World::start(Setup { upstream, ..Setup::default() }).await;
+    let id = world.submit(ACME, "never").await;
+
+    assert_eq!(world.poll(ACME, &id).await.text(), NOT_READY);
+    assert_eq!(asked_at(&world, &id).len(), 1);
+    world.close(0).await;
+}
