@@ -296,6 +296,8 @@ fn content_length(text: &[u8]) -> Result<usize, Broken> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Feeds the bytes in pieces of that size.
@@ -420,6 +422,62 @@ mod tests {
         ] {
             let piece = text.len().min(1_000);
             assert_eq!(fed(text.as_bytes(), piece).unwrap_err(), Broken, "{text:.80}");
+        }
+    }
+
+    /// What is read of the bytes and the end behind them, cut into pieces of these sizes.
+    fn read(bytes: &[u8], pieces: &[usize]) -> Result<(u16, Bytes), Broken> {
+        let mut reader = Reader::default();
+        let mut rest = bytes;
+        for size in pieces.iter().cycle() {
+            let room = reader.room();
+            let count = (*size).min(room.len()).min(rest.len());
+            if count == 0 {
+                break;
+            }
+            room[..count].copy_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            if let Some(Complete { answered, .. }) = reader.came(count)? {
+                return Ok((answered.status, answered.body));
+            }
+        }
+        reader.ended().map(|Complete { answered, .. }| (answered.status, answered.body))
+    }
+
+    /// A first line and parts of answers in any order: some are an answer, others nearly.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            3 => Just(&b"HTTP/1.1 200 OK\r\n"[..]),
+            1 => Just(&b"HTTP/1.0 502 Bad\r\n"[..]),
+            1 => Just(&b"HTTP/1.1 100 Continue\r\n\r\n"[..]),
+            2 => Just(&b"Content-Length: 4\r\n"[..]),
+            1 => Just(&b"Content-Length: 4, 5\r\n"[..]),
+            3 => Just(&b"Transfer-Encoding: chunked\r\n"[..]),
+            1 => Just(&b"Connection: close\r\n"[..]),
+            5 => Just(&b"\r\n"[..]),
+            2 => Just(&b"\n"[..]),
+            2 => Just(&b"4\r\nOK|1\r\n"[..]),
+            1 => Just(&b"3;x=y\r\n"[..]),
+            1 => Just(&b"OK|1"[..]),
+            2 => Just(&b"0\r\n\r\n"[..]),
+            1 => Just(&b"\0\xff "[..]),
+        ];
+        prop::collection::vec(part, 0..12).prop_map(|parts| {
+            let mut bytes = b"HTTP/1.1 200 OK\r\n".to_vec();
+            bytes.extend(parts.concat());
+            bytes
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+        #[test]
+        fn how_the_bytes_are_cut_changes_nothing(
+            bytes in bytes(),
+            pieces in prop::collection::vec(1..30_usize, 1..8),
+        ) {
+            prop_assert_eq!(read(&bytes, &pieces), read(&bytes, &[bytes.len().max(1)]));
         }
     }
 }
