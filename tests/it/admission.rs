@@ -257,7 +257,7 @@ async fn a_forwarded_address_counts_only_from_a_trusted_proxy() {
         let rest = format!("trusted_proxies: {trusted}");
         let world = World::start(Setup { tenants, rest, ..Setup::default() }).await;
         let mut client = world.client().await;
-        let head = format!("Host: x\r\nX-Forwarded-For: {forwarded}");
+        let head = format!("Host: localhost\r\nX-Forwarded-For: {forwarded}");
         client
             .send(get(&submission(ACME, "never")).replacen("Host: localhost", &head, 1).as_bytes())
             .await;

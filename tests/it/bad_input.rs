@@ -133,7 +133,9 @@ async fn other_methods_than_get_and_post_are_refused() {
     }
     for target in ["sidecar:443", "/in.php"] {
         let mut client = bed.world.client().await;
-        client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        client
+            .send(format!("CONNECT {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes())
+            .await;
         let answer = client.answer().await;
         assert!(answer.status >= 400, "a tunnel was granted to {target}: {answer:?}");
     }
@@ -149,8 +151,9 @@ async fn broken_http_is_refused_or_cut_off() {
     let bed = Bed::start().await;
     let target = submission(ACME, "");
     let long = "a".repeat(200_000);
-    let with =
-        |headers: &str| format!("POST {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\nabcde");
+    let with = |headers: &str| {
+        format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\nabcde")
+    };
     for (what, request) in [
         ("two lengths", with("Content-Length: 5\r\nContent-Length: 6")),
         ("a length that is no number", with("Content-Length: five")),
@@ -187,7 +190,7 @@ async fn transfer_encoding_beside_a_length_smuggles_nothing() {
     let hidden = get(&submission(ZEN, ""));
     let body = format!("0\r\n\r\n{hidden}");
     let request = format!(
-        "POST /res.php?key={ACME}&action=getbalance HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\
+        "POST /res.php?key={ACME}&action=getbalance HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
          Transfer-Encoding: chunked\r\n\r\n{body}",
         body.len()
     );
@@ -206,7 +209,7 @@ async fn a_body_of_17_mib_is_refused_as_too_large() {
     let bed = Bed::start().await;
     let body = vec![b'a'; 17 << 20];
     let head = format!(
-        "POST {} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n",
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n",
         submission(ACME, "json=1")
     );
 
@@ -240,7 +243,7 @@ async fn a_body_of_17_mib_is_refused_as_too_large() {
 async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
     let bed = Bed::start().await;
     let request = format!(
-        "POST {} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n",
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n",
         submission(ACME, "")
     );
     let mut client = bed.world.client().await;
@@ -270,7 +273,7 @@ async fn slow_clients_hold_nobody_up() {
     let mut slow = Vec::new();
     for _ in 0..200 {
         let mut client = bed.world.client().await;
-        client.send(b"POST /in.php HTTP/1.1\r\nHost: x\r\nX-Slow: ").await;
+        client.send(b"POST /in.php HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").await;
         slow.push(client);
     }
     for _ in 0..50 {

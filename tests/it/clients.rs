@@ -61,7 +61,7 @@ async fn a_body_that_does_not_come_is_answered() {
     for length in [50, 5 << 20] {
         let mut client = world.client().await;
         let head = format!(
-            "POST /in.php?key={ACME}&json=1 HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n\
+            "POST /in.php?key={ACME}&json=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n\
              Content-Length: {length}\r\n\r\nmethod="
         );
         client.send(head.as_bytes()).await;
@@ -261,7 +261,7 @@ async fn nothing_is_smuggled_behind_an_ambiguous_length() {
     let probes = ambiguous();
     for (what, headers, body) in &probes {
         let request = format!(
-            "POST /res.php?key={ACME}&action=getbalance HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{body}{hidden}"
+            "POST /res.php?key={ACME}&action=getbalance HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n{body}{hidden}"
         );
         let mut client = world.client().await;
         // It may be cut off before it was all said.
@@ -327,7 +327,7 @@ async fn the_provider_sees_one_plain_length_whatever_the_client_sent() {
     let world = World::start(Setup::default()).await;
     let body = format!("key={ACME}&method=turnstile&sitekey=s&pageurl=https://sim.test/?never");
     let mut chunked = format!(
-        "POST /in.php HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\
+        "POST /in.php HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\
          Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nTrailer: X-Late\r\n\r\n"
     );
     for byte in body.bytes() {

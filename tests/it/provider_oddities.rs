@@ -283,7 +283,7 @@ async fn an_account_that_is_taken_out_of_the_config_still_fetches_what_it_has_op
     );
     assert!(text.contains(other), "{text}");
     std::fs::write(&path, text).unwrap();
-    let reload = "POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+    let reload = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(world.admin(reload).await.text(), "reloaded\n");
 
     assert_eq!(world.poll_to_end(ACME, &id).await.text(), "OK|a");
