@@ -146,6 +146,9 @@ def burning(chain):
 
 def test_a_killed_sidecar_pages_and_comes_back_with_its_error_budget(chain):
     chain.traffic.pause()
+    # A solve whose client lost it is polled to its end by the sidecar itself, and counts then.
+    in_flight = lambda: sum(chain.sidecar.metrics()["solvegate_solves_in_flight"].values())
+    eventually(lambda: in_flight() == 0, "no solve to be in flight")
     events = chain.sidecar.metrics()["solvegate_slo_window_events"]
     # What is recorded is what the sidecar counts, at rest.
     before = eventually(lambda: recorded(chain, events) and error_budgets(chain), "all events to be recorded")
