@@ -39,8 +39,9 @@ const CONTENT_MAX: u64 = 1 << 20;
 /// Tells two contents of files apart.
 type Fingerprint = [u8; 32];
 
-/// The file and those that it takes secrets and certificates from, and what happens to them. Begun before the file is read for the first time, so that neither a
-/// change nor a SIGHUP of the first moments is missed.
+/// The file and those that it takes secrets and certificates from, and what happens to them. Begun
+/// before the file is read for the first time, so that neither a change nor a SIGHUP of the first moments
+/// is missed.
 #[derive(Debug)]
 pub struct Watch {
     path: Option<PathBuf>,

@@ -38,6 +38,17 @@ impl fmt::Display for Finding {
 pub struct Faults(Vec<Finding>);
 
 impl Faults {
+    /// One about the file as a whole.
+    pub(super) fn about_file(file: &str, text: String) -> Self {
+        Self(vec![Finding {
+            file: file.into(),
+            line: None,
+            column: None,
+            path: String::new(),
+            text,
+        }])
+    }
+
     /// The faults, in the order of their lines.
     pub fn list(&self) -> &[Finding] {
         &self.0

@@ -202,40 +202,42 @@ pub struct TenantDefaults {
 /// Looks an environment variable up.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// A file that says nothing, or of which there is no making sense.
+const NOTHING: Node = Node { line: 1, kind: Kind::Null };
+
 /// What holds without any file.
 pub fn default_config() -> Config {
-    let nothing = Node { line: 1, kind: Kind::Null };
-    service::read(&nothing, Path::new(""), &Report::new("defaults"))
+    service::read(&NOTHING, Path::new(""), &Report::new("defaults"))
 }
 
 /// Reads and checks a file.
 pub fn load(path: &Path, env: Env<'_>) -> Result<Config, Faults> {
-    check_file(path, env, |_| true)
+    parse(&path.display().to_string(), &read_file(path)?, base_dir(path), env)
 }
 
-/// Only how the admin listener is reached, for whoever has none of the other secrets.
+/// Only how the admin listener is reached, for whoever has none of the other secrets: the rest of the
+/// file is not looked at.
 pub fn load_admin(path: &Path, env: Env<'_>) -> Result<Admin, Faults> {
-    check_file(path, env, |key| key == "admin").map(|config| config.admin)
-}
-
-fn check_file(path: &Path, env: Env<'_>, wanted: fn(&str) -> bool) -> Result<Config, Faults> {
+    let text = read_file(path)?;
     let report = Report::new(&path.display().to_string());
-    match read_file(path) {
-        Ok(text) => {
-            let base_dir = path.parent().unwrap_or_else(|| Path::new(""));
-            check(&text, (base_dir, env), wanted, report)
-        }
-        Err(sentence) => {
-            report.fault(&Place::default(), sentence);
-            conclude(default_config(), report)
-        }
+    let mut root = yaml::parse(&text, &report).unwrap_or(NOTHING);
+    if let Kind::Mapping(entries) = &mut root.kind {
+        entries.retain(|entry| entry.key == "admin");
     }
+    Sources::new(base_dir(path), env).expand(&mut root, &Place::default(), &report);
+    let admin = service::read_admin(&root, &report);
+    report.conclude().map(|_| admin)
 }
 
 /// Checks the text of a file; `name` stands in the faults, `base_dir` is the folder that relative
 /// paths start from.
 pub fn parse(name: &str, text: &str, base_dir: &Path, env: Env<'_>) -> Result<Config, Faults> {
-    check(text, (base_dir, env), |_| true, Report::new(name))
+    let report = Report::new(name);
+    let mut root = yaml::parse(text, &report).unwrap_or(NOTHING);
+    Sources::new(base_dir, env).expand(&mut root, &Place::default(), &report);
+    let config = service::read(&root, base_dir, &report);
+    let warnings = report.conclude()?;
+    Ok(Config { warnings, ..config })
 }
 
 /// The other files that the text of a config refers to: `${file:…}`, certificate and private key. They
@@ -264,8 +266,7 @@ pub fn key_settings(
     zone: &TimeZone,
 ) -> Result<KeyPolicy, Faults> {
     let report = Report::new("settings");
-    let nothing = Node { line: 1, kind: Kind::Null };
-    let root = yaml::parse(json, &report).unwrap_or(nothing);
+    let root = yaml::parse(json, &report).unwrap_or(NOTHING);
     let section = Section::root(&root, &report);
     let policy = tenants::key_settings(section, hash, tenant.priority, zone);
     report.conclude().map(|_| policy)
@@ -282,7 +283,16 @@ pub fn key_id(text: &str) -> Result<Name, String> {
     if &*id == ACCOUNT_KEY_ID { Err(tenants::KEY_ID_TAKEN.to_owned()) } else { Ok(id) }
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+/// The folder that paths in the file start from.
+fn base_dir(path: &Path) -> &Path {
+    path.parent().unwrap_or_else(|| Path::new(""))
+}
+
+fn read_file(path: &Path) -> Result<String, Faults> {
+    read_text(path).map_err(|sentence| Faults::about_file(&path.display().to_string(), sentence))
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(yaml::SIZE_MAX as u64 + 1).read_to_end(&mut bytes))
@@ -291,27 +301,4 @@ fn read_file(path: &Path) -> Result<String, String> {
         return Err(yaml::TOO_LARGE.into());
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 text; save it as UTF-8".into())
-}
-
-/// Checks the sections that are `wanted`.
-fn check(
-    text: &str,
-    (base_dir, env): (&Path, Env<'_>),
-    wanted: fn(&str) -> bool,
-    report: Report,
-) -> Result<Config, Faults> {
-    let Some(mut root) = yaml::parse(text, &report) else {
-        return conclude(default_config(), report);
-    };
-    if let Kind::Mapping(entries) = &mut root.kind {
-        entries.retain(|entry| wanted(&entry.key));
-    }
-    Sources::new(base_dir, env).expand(&mut root, &Place::default(), &report);
-    let config = service::read(&root, base_dir, &report);
-    conclude(config, report)
-}
-
-fn conclude(config: Config, report: Report) -> Result<Config, Faults> {
-    let warnings = report.conclude()?;
-    Ok(Config { warnings, ..config })
 }

@@ -76,6 +76,11 @@ pub(super) fn read(root: &Node, base_dir: &Path, report: &Report) -> Config {
     config
 }
 
+/// Reads the admin section alone.
+pub(super) fn read_admin(root: &Node, report: &Report) -> Admin {
+    admin(Section::root(root, report).section("admin"), &mut KeysSeen::default())
+}
+
 /// Two listeners on one address would fail at start with a riddle. Port 0 takes any free port.
 fn check_addresses(root: &Section<'_>, config: &Config) {
     let tls = config.tls.as_ref().map(|tls| ("tls", tls.listen));

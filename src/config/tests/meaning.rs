@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{ACCOUNT_KEY, ADMIN_TOKEN, EXAMPLE, TENANT_KEY, assert_golden, env, read};
-use crate::config::{Config, default_config, effective, load, parse, view};
+use crate::config::{Config, default_config, effective, load, load_admin, parse, view};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
 use crate::domain::money::Money;
@@ -198,6 +198,30 @@ fn a_file_that_cannot_be_read_is_one_fault() {
     assert_eq!(fault(), format!("{shown}: is not UTF-8 text; save it as UTF-8"));
     std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
     assert_eq!(fault(), format!("{shown}: is larger than 1 MiB; split off what is not config"));
+}
+
+#[test]
+fn how_the_admin_port_is_reached_needs_nothing_else_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("solvegate.yaml");
+    let load = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        load_admin(&path, &env).map_err(|faults| faults.to_string())
+    };
+    // The address of the default data listener, which this file moves away.
+    let admin = load("listen: 0.0.0.0:80\nadmin: { listen: 127.0.0.1:8080 }").unwrap();
+    assert_eq!(admin.listen.port(), 8080);
+    let admin = load("accounts: { main: { key: \"${UNSET}\" } }\nadmin:\n  token: \"${ADMIN}\"");
+    assert_eq!(
+        admin.unwrap_err(),
+        format!(
+            "{}:3: admin.token: needs the environment variable ADMIN, which is not set",
+            path.display()
+        )
+    );
+    let admin = load("admin: { token: \"${SOLVEGATE_ADMIN_TOKEN}\" }\ntennants: 3").unwrap();
+    assert_eq!(admin.token.unwrap().expose(), ADMIN_TOKEN);
+    assert_eq!(admin.listen.port(), 9465);
 }
 
 #[test]
