@@ -1,7 +1,7 @@
 //! Kill, start again, and so on; then reconcile.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,9 +71,7 @@ impl Run {
             .disable_cleanup(true)
             .tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR")))
             .unwrap();
-        let home = Home(PathBuf::from(folder.path()));
-        let config = tenants::config(provider.address, kills);
-        std::fs::write(home.0.join("solvegate.yaml"), config).unwrap();
+        let home = Home::furnish(folder.path(), &tenants::config(provider.address, kills));
         let notes = Arc::new(Notes::new());
         let orders = watch::Sender::new(Orders::Work(None));
         let clients = clients::start(&notes, &orders.subscribe(), seed);

@@ -18,9 +18,7 @@ const OPEN: i64 = 10_000;
 async fn a_record_of_a_million_solves_is_soon_ready() {
     let provider = Provider::start().await;
     let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
-    let home = Home(folder.path().to_owned());
-    let config = tenants::config(provider.address, 1);
-    std::fs::write(home.0.join("solvegate.yaml"), config).unwrap();
+    let home = Home::furnish(folder.path(), &tenants::config(provider.address, 1));
     let mut sidecar = Sidecar::start(&home, None);
     sidecar.ready().await.expect("it did not start");
     sidecar.terminate();

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::http;
 use crate::tenants::ACCOUNT;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_solvegate");
 /// Longer than any start or end takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -39,8 +40,9 @@ pub(crate) struct Provider {
 
 impl Provider {
     pub(crate) async fn start() -> Self {
-        let mut command = binary();
+        let mut command = Command::new(BINARY);
         command
+            .stdin(Stdio::null())
             .args(["simulate-provider", "--listen", "127.0.0.1:0", "--log-max", "1000000"])
             .args(["--account", &format!("{ACCOUNT},threads=50000,balance=1000000")])
             .stdout(Stdio::piped());
@@ -54,6 +56,7 @@ impl Provider {
 /// The sidecar, from its start to its end.
 #[derive(Debug)]
 pub(crate) struct Sidecar {
+    home: Home,
     child: Guarded,
     lines: mpsc::UnboundedReceiver<String>,
     started: Instant,
@@ -68,11 +71,23 @@ pub(crate) struct Ready {
     pub(crate) took: Duration,
 }
 
-/// The record's folder, with the config, and what all sidecars wrote to their log.
+/// The record's folder, with the config, a copy of the binary, and what all sidecars wrote to their log.
 #[derive(Debug, Clone)]
 pub(crate) struct Home(pub(crate) PathBuf);
 
 impl Home {
+    /// A build without the failpoints may take the binary's place during a long run, so it is copied.
+    pub(crate) fn furnish(folder: &Path, config: &str) -> Self {
+        let home = Self(folder.to_owned());
+        std::fs::write(folder.join("solvegate.yaml"), config).unwrap();
+        std::fs::copy(BINARY, home.binary()).unwrap();
+        home
+    }
+
+    fn binary(&self) -> PathBuf {
+        self.0.join("solvegate")
+    }
+
     pub(crate) fn record(&self) -> PathBuf {
         self.0.join("solvegate.db")
     }
@@ -89,8 +104,9 @@ impl Home {
 impl Sidecar {
     /// Starts it, to die at the given passing of a failpoint, if one is given.
     pub(crate) fn start(home: &Home, dies_at: Option<(Point, u64)>) -> Self {
-        let mut command = binary();
+        let mut command = Command::new(home.binary());
         command
+            .stdin(Stdio::null())
             .args(["run", "--config", "solvegate.yaml"])
             .current_dir(&home.0)
             .env("RUST_LOG", "warn")
@@ -102,7 +118,7 @@ impl Sidecar {
         let started = Instant::now();
         let mut child = command.spawn().unwrap();
         let lines = lines(&mut child);
-        Self { child: Guarded(child), lines, started }
+        Self { home: home.clone(), child: Guarded(child), lines, started }
     }
 
     /// Waits until it is ready; `None` when it ends before.
@@ -136,7 +152,11 @@ impl Sidecar {
             if let Some(status) = self.child.0.try_wait().unwrap() {
                 return End::of(status);
             }
-            assert!(begin.elapsed() < PATIENCE, "the sidecar lives on: {what}");
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "the sidecar lives on: {what}; see {}",
+                self.home.0.display()
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -166,12 +186,6 @@ impl End {
             _ => Self::Otherwise(status),
         }
     }
-}
-
-fn binary() -> Command {
-    let mut command = Command::new(Path::new(env!("CARGO_BIN_EXE_solvegate")));
-    command.stdin(Stdio::null());
-    command
 }
 
 /// What a child says; the channel ends with it.
