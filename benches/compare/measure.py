@@ -37,7 +37,7 @@ def saturated(bench, peer, seconds):
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency",
                "-s", str(script), f"http://127.0.0.1:{peer.port}"]
     with Account(peer) as account:
-        text = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30).stdout
+        text = output_of(command, peer, seconds)
     if "Non-2xx" in text or "Socket errors" in text:
         sys.exit(f"errors under load at {peer.name}:\n{text}")
     requests = int(re.search(r"(\d+) requests in", text)[1])
@@ -63,10 +63,18 @@ def scheduled(peer, rate, requests, expected, targets):
     """The load by its schedule; one request more on each connection comes first. Its program checks every answer."""
     command = ["taskset", "-c", LOAD_CORE, install.load(), f"127.0.0.1:{peer.port}",
                str(rate), str(requests), str(CONNECTIONS), expected, str(targets)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=requests / rate + 60)
+    return json.loads(output_of(command, peer, requests / rate))
+
+
+def output_of(command, peer, seconds):
+    """What a load prints; it gets ten times what it takes, and some."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10 * seconds + 30)
+    except subprocess.TimeoutExpired as late:
+        sys.exit(f"{peer.name} did not serve {seconds:.0f} s of load in {late.timeout:.0f} s")
     if result.returncode:
-        sys.exit(f"errors at a fixed rate at {peer.name}:\n{result.stderr[-2000:]}")
-    return json.loads(result.stdout)
+        sys.exit(f"errors under load at {peer.name}:\n{result.stderr[-2000:]}")
+    return result.stdout
 
 
 def polls(bench, peer):
