@@ -19,8 +19,7 @@ def programs(wanted):
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         sys.exit(f"missing: {' '.join(missing)}")
     packages = ["nginx-light" if program == "nginx" else program for program in missing]
-    # A package that starts its service would take ports and processor.
-    quiet = dict(env=dict(os.environ, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1"), stdout=subprocess.DEVNULL)
+    quiet = dict(env=dict(os.environ, DEBIAN_FRONTEND="noninteractive"), stdout=subprocess.DEVNULL)
     subprocess.run(["apt-get", "update", "-qq"], check=True, timeout=300, **quiet)
     subprocess.run(["apt-get", "install", "-y", "-qq", *packages], check=True, timeout=600, **quiet)
 
