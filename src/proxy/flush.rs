@@ -9,10 +9,12 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::timer::ConnectionTimer;
 use crate::domain::ids::SolveId;
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
@@ -119,10 +122,16 @@ impl http_body::Body for Answered {
     }
 }
 
+/// What is read of a request before there is a reader for it: most heads fit.
+const AHEAD_BYTES_MAX: usize = 1 << 10;
+
 /// A connection that reports its flushes, and breaks off when the client takes too long to read.
 #[derive(Debug)]
 pub(super) struct Flushing<S> {
     stream: S,
+    /// Read already, by [`Self::begun`].
+    ahead: Bytes,
+    timer: ConnectionTimer,
     due: Due,
     write_wait: Duration,
     /// Runs from the first write that the client's side does not take until all are taken: a client
@@ -131,8 +140,14 @@ pub(super) struct Flushing<S> {
 }
 
 impl<S> Flushing<S> {
-    pub(super) fn new(stream: S, due: Due, write_wait: Duration) -> Self {
-        Self { stream, due, write_wait, blocked: None }
+    pub(super) fn new(stream: S, timer: ConnectionTimer, due: Due, write_wait: Duration) -> Self {
+        Self { stream, ahead: Bytes::new(), timer, due, write_wait, blocked: None }
+    }
+
+    /// With bytes that were read from it and not used.
+    pub(super) fn with_ahead(mut self, ahead: Bytes) -> Self {
+        self.ahead = ahead;
+        self
     }
 
     /// The outcome of a write, or that it has been waited for long enough.
@@ -144,6 +159,7 @@ impl<S> Flushing<S> {
         if outcome.is_ready() {
             return outcome;
         }
+        self.timer.set_unsent(true);
         let wait = self.write_wait;
         let timer = self.blocked.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         timer.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -168,13 +184,37 @@ impl<S: AsyncWrite + Unpin> Flushing<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> Flushing<S> {
+    /// Waits for the first bytes of a request, and keeps them; `false` when the client closed.
+    pub(super) async fn begun(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| {
+            if !self.ahead.is_empty() {
+                return Poll::Ready(Ok(true));
+            }
+            let mut room = [MaybeUninit::uninit(); AHEAD_BYTES_MAX];
+            let mut buf = ReadBuf::uninit(&mut room);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+            self.ahead = Bytes::copy_from_slice(buf.filled());
+            Poll::Ready(Ok(!self.ahead.is_empty()))
+        })
+        .await
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let taken = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(taken));
+        }
+        self.timer.stir();
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -212,6 +252,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.blocked = None;
+            self.timer.set_unsent(false);
             let due = std::mem::take(&mut *self.due.lock());
             due.receipts.into_iter().for_each(Receipt::sign);
             due.next.into_iter().for_each(Waker::wake);

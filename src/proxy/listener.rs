@@ -1,8 +1,12 @@
 //! Connections of clients: accepted, bounded, served over HTTP/1.1, drained at shutdown.
 
 use std::convert::Infallible;
+use std::error::Error;
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -16,9 +20,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::flush::{Due, Flushing};
-use super::timer::ConnectionTimer;
+use super::timer::{ConnectionTimer, STILL};
 use super::workers::Workers;
-use super::{Proxy, handler};
+use super::{Bounds, Proxy, handler};
 
 /// Room for a request's head: the longest real one is a GET with a sitekey, a page and cookies.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -148,34 +152,76 @@ impl Connection {
         }
     }
 
+    /// Serves one request after another. What only a request needs is made when one begins, and given up
+    /// when none follows soon: a connection that idles costs its socket and little more.
     async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let due = Due::default();
-        let bounds = self.proxy.bounds;
-        let io = TokioIo::new(Flushing::new(stream, due.clone(), bounds.write_wait));
+        let Bounds { head_wait, write_wait, .. } = self.proxy.bounds;
+        let timer = ConnectionTimer::new(head_wait);
+        let mut stream = Flushing::new(stream, timer.clone(), due.clone(), write_wait);
+        let mut wait = head_wait;
+        loop {
+            let begun = tokio::select! {
+                biased;
+                begun = stream.begun() => begun,
+                () = self.stop.cancelled() => return self.proxy.let_go.cancel(),
+                () = timer.after(wait) => return,
+            };
+            let still = match begun {
+                Ok(true) => Box::pin(self.serve(stream, &timer, &due)).await,
+                Ok(false) => return,
+                Err(error) => Err(error.into()),
+            };
+            match still {
+                Ok(Some(still)) => stream = still,
+                Ok(None) => return,
+                Err(error) => return tracing::debug!(error, "a connection broke off"),
+            }
+            wait = head_wait.saturating_sub(STILL);
+        }
+    }
+
+    /// Serves requests until the connection ends, or is still and given back.
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+        &self,
+        stream: Flushing<S>,
+        timer: &ConnectionTimer,
+        due: &Due,
+    ) -> Result<Option<Flushing<S>>, Box<dyn Error + Send + Sync>> {
         let service = service_fn(|request| {
             let answered = handler::handle(self.proxy.clone(), self.peer, due.clone(), request);
             async move { Ok::<_, Infallible>(answered.await) }
         });
-        let connection = http1::Builder::new()
-            .timer(ConnectionTimer::new(bounds.head_wait))
-            .header_read_timeout(bounds.head_wait)
+        let mut connection = http1::Builder::new()
+            .timer(timer.clone())
+            .header_read_timeout(self.proxy.bounds.head_wait)
             .max_buf_size(HEAD_BYTES_MAX)
             // A client that closes its side is gone: an answer written after that reaches nobody, and
             // must not be charged. (No client library closes its side and still reads.)
             .half_close(false)
-            .serve_connection(io, service);
-        tokio::pin!(connection);
-        let served = tokio::select! {
+            .serve_connection(TokioIo::new(stream), service);
+        let served = poll_fn(|cx| {
+            let served = Pin::new(&mut connection).poll(cx);
+            if served.is_pending() && timer.is_still() {
+                return Poll::Ready(None);
+            }
+            served.map(Some)
+        });
+        tokio::select! {
             biased;
-            served = connection.as_mut() => served,
+            served = served => {
+                let Some(served) = served else {
+                    let parts = connection.into_parts();
+                    return Ok(Some(parts.io.into_inner().with_ahead(parts.read_buf)));
+                };
+                served?;
+            }
             () = self.stop.cancelled() => {
                 self.proxy.let_go.cancel();
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                Pin::new(&mut connection).graceful_shutdown();
+                connection.await?;
             }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, "a connection broke off");
         }
+        Ok(None)
     }
 }

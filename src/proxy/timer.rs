@@ -1,9 +1,12 @@
 //! Timers that are set anew for every request. To move one to a later instant is a single store; to make
 //! one and drop it takes the lock of the runtime's timers twice.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -17,14 +20,66 @@ pub(super) fn set(timer: &mut Timer, wait: Duration) {
     timer.as_mut().reset(now() + wait);
 }
 
-/// The one timer of a client's connection. hyper waits for one thing at a time, a request's head.
+/// A client's connection that has been still for so long gives up what only a request needs.
+pub(super) const STILL: Duration = Duration::from_secs(1);
+
+/// The one timer of a client's connection. hyper waits for one thing at a time, a request's head; while
+/// it does, the timer tells also whether the connection [has been still](Self::is_still).
 #[derive(Debug, Clone)]
-pub(super) struct ConnectionTimer(Arc<Mutex<Timer>>);
+pub(super) struct ConnectionTimer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    timer: Mutex<Timer>,
+    /// How long hyper waits for a head, from the end of the answer before.
+    head_wait: Duration,
+    /// Bytes came in since it began to wait.
+    stirred: AtomicBool,
+    /// Not all that was written went out.
+    unsent: AtomicBool,
+    still: AtomicBool,
+}
 
 impl ConnectionTimer {
-    /// A timer whose first wait is about as long as `wait`.
-    pub(super) fn new(wait: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Box::pin(tokio::time::sleep(wait)))))
+    pub(super) fn new(head_wait: Duration) -> Self {
+        Self(Arc::new(Shared {
+            timer: Mutex::new(Box::pin(tokio::time::sleep(head_wait))),
+            head_wait,
+            stirred: AtomicBool::new(false),
+            unsent: AtomicBool::new(false),
+            still: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether the latest wait for a head has lasted for [`STILL`] with nothing read, and nothing left
+    /// to write, at that moment.
+    pub(super) fn is_still(&self) -> bool {
+        self.0.still.load(Relaxed)
+    }
+
+    /// Bytes were read.
+    pub(super) fn stir(&self) {
+        self.0.stirred.store(true, Relaxed);
+        self.0.still.store(false, Relaxed);
+    }
+
+    /// Something is written, or all of it went out.
+    pub(super) fn set_unsent(&self, unsent: bool) {
+        self.0.unsent.store(unsent, Relaxed);
+    }
+
+    /// Goes off after `wait`; not while hyper waits.
+    pub(super) async fn after(&self, wait: Duration) {
+        let end = now() + wait;
+        poll_fn(|cx| self.poll_at(end, cx)).await;
+    }
+
+    fn poll_at(&self, instant: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let mut timer = self.0.timer.lock();
+        if timer.deadline() != instant {
+            timer.as_mut().reset(instant);
+        }
+        timer.as_mut().poll(cx)
     }
 }
 
@@ -34,7 +89,11 @@ impl hyper::rt::Timer for ConnectionTimer {
     }
 
     fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(Wait { timer: self.0.clone(), deadline: Instant::from_std(deadline) })
+        self.0.stirred.store(false, Relaxed);
+        self.0.still.store(false, Relaxed);
+        let deadline = Instant::from_std(deadline);
+        let still_at = Some(deadline - self.0.head_wait.saturating_sub(STILL));
+        Box::pin(Wait { timer: self.clone(), still_at, deadline })
     }
 
     fn now(&self) -> std::time::Instant {
@@ -44,7 +103,9 @@ impl hyper::rt::Timer for ConnectionTimer {
 
 /// A wait of hyper's, on the connection's timer.
 struct Wait {
-    timer: Arc<Mutex<Timer>>,
+    timer: ConnectionTimer,
+    /// When to look whether the connection is still; `None` once that is done.
+    still_at: Option<Instant>,
     deadline: Instant,
 }
 
@@ -53,16 +114,64 @@ impl hyper::rt::Sleep for Wait {}
 impl Future for Wait {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut timer = self.timer.lock();
-        if timer.deadline() != self.deadline {
-            timer.as_mut().reset(self.deadline);
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(still_at) = self.still_at {
+            ready!(self.timer.poll_at(still_at, cx));
+            self.still_at = None;
+            let Shared { stirred, unsent, still, .. } = &*self.timer.0;
+            still.store(!stirred.load(Relaxed) && !unsent.load(Relaxed), Relaxed);
         }
-        timer.as_mut().poll(cx)
+        self.timer.poll_at(self.deadline, cx)
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "for timers, which the runtime counts by it")]
 fn now() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Timer as _;
+
+    use super::*;
+
+    const HEAD_WAIT: Duration = Duration::from_mins(1);
+
+    /// Waits for a head; how long until the connection is still, or the wait is over.
+    async fn still_after(timer: &ConnectionTimer) -> Option<Duration> {
+        let begin = now();
+        let mut wait = timer.sleep(HEAD_WAIT);
+        poll_fn(|cx| {
+            let over = wait.as_mut().poll(cx);
+            if timer.is_still() { Poll::Ready(Some(begin.elapsed())) } else { over.map(|()| None) }
+        })
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_still_when_nothing_came_and_nothing_is_left_to_send() {
+        let timer = ConnectionTimer::new(HEAD_WAIT);
+        assert_eq!(still_after(&timer).await, Some(STILL));
+        timer.stir();
+        assert!(!timer.is_still(), "bytes came");
+
+        timer.set_unsent(true);
+        assert_eq!(still_after(&timer).await, None);
+        timer.set_unsent(false);
+        assert_eq!(still_after(&timer).await, Some(STILL));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_has_begun_keeps_the_connection_as_it_is() {
+        let timer = ConnectionTimer::new(HEAD_WAIT);
+        let begin = now();
+        let wait = still_after(&timer);
+        let byte = async {
+            tokio::time::sleep(STILL / 2).await;
+            timer.stir();
+        };
+        let (still, ()) = tokio::join!(wait, byte);
+        assert_eq!((still, begin.elapsed()), (None, HEAD_WAIT));
+    }
 }

@@ -132,7 +132,7 @@ impl Client {
         match self.ask(call).await {
             Ok(answer) if at_once => self.note_at_once(number, &answer),
             Ok(answer) => self.note_submitted(number, &answer, since),
-            Err(cut) if at_once => self.note_cut(number, cut),
+            Err(cut) if at_once => self.note_cut(number, &cut),
             Err(_) => {}
         }
     }
@@ -189,7 +189,7 @@ impl Client {
         match self.ask(Call::Get(target)).await {
             Ok(answer) => self.note_polled(&open, &said(&answer.text)),
             Err(cut) => {
-                self.note_cut(open.number, cut);
+                self.note_cut(open.number, &cut);
                 // Who gets no answer may not come again; one that was on its way is charged all the same.
                 if self.rng.random_bool(0.3) {
                     self.close(open.number);
@@ -219,7 +219,7 @@ impl Client {
                     self.note_polled(open, part);
                 }
             }
-            Err(cut) => all.iter().for_each(|open| self.note_cut(open.number, cut)),
+            Err(cut) => all.iter().for_each(|open| self.note_cut(open.number, &cut)),
         }
     }
 
@@ -247,13 +247,14 @@ impl Client {
         }
     }
 
-    fn note_cut(&self, number: usize, cut: Cut) {
+    fn note_cut(&self, number: usize, cut: &Cut) {
+        let came_whole = memchr::memmem::find(&cut.received, mark(number).as_bytes()).is_some();
         self.notes.change(number, |note| {
-            if note.cut == 0 && note.delivered == 0 {
+            if note.cut == 0 && note.delivered == 0 && !came_whole {
                 note.cut_at = Some(jiff::Timestamp::now().as_millisecond());
             }
             note.cut += 1;
-            note.cut_in_the_answer += u32::from(cut.received > 0);
+            note.cut_in_the_answer += u32::from(!cut.received.is_empty());
         });
     }
 

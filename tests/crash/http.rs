@@ -18,10 +18,10 @@ pub(crate) struct Answer {
     pub(crate) reason: Option<String>,
 }
 
-/// The connection ended before the answer did; how much of it had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The connection ended before the answer did; what of it had come.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cut {
-    pub(crate) received: usize,
+    pub(crate) received: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -53,7 +53,10 @@ impl Connection {
     }
 
     async fn ask(&mut self, request: &str) -> Result<Answer, Cut> {
-        self.stream.write_all(request.as_bytes()).await.map_err(|_| Cut { received: 0 })?;
+        self.stream
+            .write_all(request.as_bytes())
+            .await
+            .map_err(|_| Cut { received: Vec::new() })?;
         let mut received = Vec::new();
         let reading = async {
             loop {
@@ -61,7 +64,7 @@ impl Connection {
                     return Ok(answer);
                 }
                 match self.stream.read_buf(&mut received).await {
-                    Ok(0) | Err(_) => return Err(Cut { received: received.len() }),
+                    Ok(0) | Err(_) => return Err(Cut { received }),
                     Ok(_) => {}
                 }
             }

@@ -41,7 +41,8 @@ pub(crate) struct Note {
     pub(crate) cut: u32,
     /// The same with a part of the answer received.
     pub(crate) cut_in_the_answer: u32,
-    /// When the first of them was noticed, if nothing was delivered before: milliseconds since the epoch.
+    /// When the first of them was noticed, if the solution had not come whole before or in it (one of
+    /// several in a reply, each is charged as it goes out): milliseconds since the epoch.
     pub(crate) cut_at: Option<i64>,
 }
 

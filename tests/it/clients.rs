@@ -55,6 +55,33 @@ async fn a_connection_that_idles_is_closed_before_and_after_a_request() {
     world.close(0).await;
 }
 
+/// A connection that idles for a second gives its buffers up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_idled_is_served_on() {
+    let world = World::start(Setup::default()).await;
+    let mut client = world.client().await;
+    let idles = async |client: &mut Client| {
+        let closed = tokio::time::timeout(Duration::from_millis(1_300), client.is_closed()).await;
+        assert!(closed.is_err(), "it was closed, or more was sent");
+    };
+    idles(&mut client).await;
+    let id = client.get(&submission(ACME, "answer=a")).await.id();
+    idles(&mut client).await;
+    let (begin, rest) = (get(&poll(ACME, &id)), get(&poll(ACME, "1")));
+    let (first, last) = begin.split_at(20);
+    client.send(first.as_bytes()).await;
+    idles(&mut client).await;
+    // The rest of the head, a whole request behind it, and the begin of a third.
+    client.send(format!("{last}{rest}{first}").as_bytes()).await;
+    assert_eq!(client.answer().await.text(), "OK|a");
+    assert_eq!(client.answer().await.text(), "ERROR_WRONG_CAPTCHA_ID");
+    idles(&mut client).await;
+    client.send(last.as_bytes()).await;
+    assert_eq!(client.answer().await.text(), "OK|a");
+    world.settled().await;
+    world.close(1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_come_is_answered() {
     let world = World::start(bounded(|b| b.body_wait = Duration::from_millis(300))).await;
