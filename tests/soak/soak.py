@@ -2,7 +2,8 @@
 
 What memory may grow by: for ten minutes a settled solve is remembered, so that a late poll gets its
 answer again. These are counted in the record (`tasks`), and REMEMBERED_BYTES for each is taken off; for
-the most there were so far, as an allocator does not give back what it may need again. What is left must not grow after the warm-up: a line is laid through it (least squares), and may climb by
+the most there were so far, as an allocator does not give back what it may need again. What is left
+must not grow after the warm-up: a line is laid through it (least squares), and may climb by
 GROWTH_MAX over the whole window that was watched. The record itself grows on the disk; that is its job.
 """
 
@@ -31,7 +32,9 @@ FORGET_AFTER = 15
 REMEMBERED_BYTES = 900
 GROWTH_MAX = (8 << 20, 0.06)
 SOCKETS_GROWTH_MAX = (24, 0.1)
-WARM_UP_SECONDS = 8
+# Twice as long as a settled solve is remembered: a table whose places fill with those of erased entries
+# doubles once more after its entries have become as many as they will be.
+WARM_UP_SECONDS = 1200
 # Less, and it was no test of that rate.
 RATE_KEPT_MIN = 0.9
 # Longer than anything that is waited for takes, also on a busy machine.
@@ -185,8 +188,8 @@ class Checks:
         print(f"{'ok    ' if is_right else 'FAILED'} {what}: {said}")
 
     def flat(self, samples):
-        # The first is warm-up: pools, caches and buffers reach their size.
-        warm = min(max(WARM_UP_SECONDS, samples[-1].at / 5), samples[-1].at / 2)
+        # The first is warm-up: pools, caches, buffers and tables reach their size.
+        warm = min(WARM_UP_SECONDS, samples[-1].at / 2)
         samples = [sample for sample in samples if sample.at >= warm]
         window = samples[-1].at - samples[0].at
         climbed = slope([(sample.at, sample.accounted) for sample in samples]) * window
