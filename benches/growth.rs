@@ -259,7 +259,7 @@ impl Load {
         });
         let heard = timed(count, || {
             for solve in solves.drain(..) {
-                black_box(self.gate.polled(solve, Asker::Client, PollResult::Pending, true));
+                _ = black_box(self.gate.polled(solve, Asker::Client, PollResult::Pending, true));
             }
         });
         let numbers = open + numbers.start..open + numbers.end;
@@ -274,7 +274,7 @@ impl Load {
         let settle = timed(count, || {
             for solve in solves.drain(..) {
                 let result = PollResult::Solved(self.answer.clone());
-                black_box(self.gate.polled(solve, Asker::Client, result, true));
+                _ = black_box(self.gate.polled(solve, Asker::Client, result, true));
                 self.gate.delivered(solve);
             }
         });
@@ -300,7 +300,7 @@ impl Load {
 
     /// Every client stops asking. How long the watcher then keeps a request waiting at most.
     fn watcher_hold(&self) -> f64 {
-        LATER.fetch_add(Duration::from_secs(60).as_nanos().try_into().unwrap(), Ordering::Relaxed);
+        LATER.fetch_add(Duration::from_mins(1).as_nanos().try_into().unwrap(), Ordering::Relaxed);
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let waits = scope.spawn(|| {

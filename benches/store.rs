@@ -116,7 +116,7 @@ fn at_a_rate(durability: Durability, per_second: u32) {
     }
     drop(sender);
     let mut waits = acks.join().unwrap();
-    let busy = (busy_of("store") - busy).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let busy = busy_of("store").saturating_sub(busy).as_secs_f64() / begin.elapsed().as_secs_f64();
     waits.sort_unstable();
     let at = |share: usize| waits[(waits.len() - 1) * share / 1_000];
     println!(
