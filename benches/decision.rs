@@ -1,23 +1,20 @@
 //! What one decision costs under the lock: 1,000 tenants, 100,000 open solves.
 
-use std::collections::BTreeMap;
+mod world;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use jiff::tz::TimeZone;
 use solvegate::domain::captcha_type::CaptchaType;
 use solvegate::domain::engine::{Asker, Credential, Decision, Engine, PollDecision, PollResult};
-use solvegate::domain::ids::{KeyHash, SolveId, TaskId};
+use solvegate::domain::ids::{SolveId, TaskId};
 use solvegate::domain::journal::Restored;
-use solvegate::domain::money::Money;
-use solvegate::domain::policy::{
-    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, Prepaid, PriceList, Priority,
-    Rate, RejectionForm, Slo, SloPolicy, TenantPolicy, Threads,
-};
 use solvegate::domain::solve::{Answer, Form, Identity, Submission};
 use solvegate::domain::time::{Mono, Now, Wall};
+
+use self::world::{key, policy, task};
 
 const START: Now = Now { mono: Mono(1_000_000_000_000_000), wall: Wall(1_795_262_400_000) };
 const TENANTS: u32 = 1_000;
@@ -80,7 +77,7 @@ struct Load {
 impl Load {
     /// 1,000 tenants with every kind of limit, 100,000 solves bound and open.
     fn new() -> Self {
-        let engine = Engine::new(&Arc::new(policy()), Restored::default(), START);
+        let engine = Engine::new(&Arc::new(policy(TENANTS)), Restored::default(), START);
         let identify = |tenant| {
             let credential = Credential { key: Some(key(tenant)), prefix: None, source_ip: None };
             engine.identify(&credential).ok()
@@ -134,83 +131,5 @@ impl Load {
         let decision = self.engine.poll(identity, &self.tasks[place], Form::Text, self.now);
         let PollDecision::Forward { solve, .. } = decision else { panic!("{decision:?}") };
         black_box(self.engine.polled(solve, Asker::Client, PollResult::Pending, self.now));
-    }
-}
-
-fn task(number: u64) -> Option<TaskId> {
-    TaskId::new(&(73_000_000_000 + number).to_string())
-}
-
-fn key(tenant: u32) -> KeyHash {
-    let mut hash = [0; 32];
-    hash[..4].copy_from_slice(&tenant.to_le_bytes());
-    KeyHash(hash)
-}
-
-fn policy() -> Policy {
-    let much = Some(Money::from_micros(1_000_000_000_000));
-    let limits = Limits {
-        rate: Some(Rate { per_minute: 60_000_000, burst: 1_000_000 }),
-        daily_limit: Some(u64::MAX),
-        in_flight_max: Some(u32::MAX),
-        daily_spend_cap: much,
-        monthly_spend_cap: much,
-        prepaid: much.map(|opening| Prepaid { opening_balance: opening, low_balance_below: None }),
-        allow_types: Some([CaptchaType::RecaptchaV2, CaptchaType::Turnstile].into()),
-    };
-    let tenant = |number: u32| {
-        let key = KeyPolicy {
-            hash: key(number),
-            rerolls: Vec::new(),
-            limits: limits.clone(),
-            priority: Priority::Normal,
-            allow_from: Vec::new(),
-            expires: None,
-        };
-        let tenant = TenantPolicy {
-            account: "main".into(),
-            limits: limits.clone(),
-            priority: Priority::Normal,
-            enforce: true,
-            rejections: RejectionForm::Provider,
-            charge: Charge::Delivered,
-            overdraft: Overdraft::None,
-            accept_account_key: false,
-            prices: PriceList::resolve(Money::from_micros(3_000), &BTreeMap::new()),
-            keys: [("prod".into(), key)].into(),
-        };
-        (format!("tenant-{number}").into(), tenant)
-    };
-    let account = AccountPolicy {
-        key_hash: None,
-        threads: Threads::Auto,
-        balance_precheck: true,
-        low_balance_below: None,
-        plan: None,
-    };
-    let slo = Slo {
-        objective: 0.95,
-        window: Duration::from_hours(24),
-        deadline: Duration::from_mins(3),
-        min_events: 50,
-        warning_below: 0.5,
-        critical_below: 0.1,
-        latency: None,
-    };
-    Policy {
-        accounts: [("main".into(), account)].into(),
-        tenants: (0..TENANTS).map(tenant).collect(),
-        pass_through: false,
-        slo: SloPolicy {
-            default: slo,
-            types: BTreeMap::new(),
-            rules: Vec::new(),
-            probe_every: Duration::from_secs(30),
-        },
-        time_zone: TimeZone::UTC,
-        poll_spacing: Duration::from_secs(1),
-        forget_after: Duration::from_hours(1),
-        error_classes: BTreeMap::new(),
-        revoked: std::collections::BTreeSet::new(),
     }
 }

@@ -1,10 +1,15 @@
-//! `cargo bench --bench store`: group commits under 1, 100 and 1,000 concurrent callers, sustained
-//! settlements, and a start with a million rows. Prints a table; loopback disk only.
+//! `cargo bench --bench store`: group commits under 1, 100 and 1,000 concurrent callers, settlements at a
+//! fixed rate, and a start with a million rows. Prints a table; loopback disk only.
+//! `cargo bench --bench store -- --rows 10000000,50000000`: a start with so many, and nothing else. Needs
+//! 300 bytes of disk a row, and minutes.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![expect(clippy::print_stdout, reason = "its result is a table")]
 #![expect(clippy::unwrap_used, reason = "a bench may stop")]
 
+mod rows;
+
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +22,7 @@ use solvegate::domain::journal::{SettleRecord, SolveRecord, TaskRecord, TaskStat
 use solvegate::domain::money::Money;
 use solvegate::domain::outcome::{Outcome, SliEvent};
 use solvegate::domain::time::{Mono, Wall};
-use solvegate::record::store::{Durability, Reader, Store, StoreOptions, verify};
+use solvegate::record::store::{Committed, Durability, Reader, Store, StoreOptions, verify};
 
 const TODAY: Date = date(2026, 11, 21);
 const TODAY_MS: i64 = 1_795_219_200_000;
@@ -26,12 +31,24 @@ const ROWS: u64 = 1_000_000;
 const TENANTS: u64 = 200;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(place) = arguments.iter().position(|argument| argument == "--rows") {
+        for rows in arguments[place + 1].split(',') {
+            rows::start_with(rows.parse().unwrap(), TENANTS);
+        }
+        return;
+    }
     for durability in [Durability::Process, Durability::Power] {
         for callers in [1, 100, 1_000] {
             callers_wait(durability, callers);
         }
     }
+    for per_second in [1_000, 10_000] {
+        at_a_rate(Durability::Process, per_second);
+    }
     million();
+    // Days of tenants are what a start adds up.
+    rows::start_with(ROWS, 10_000);
 }
 
 /// Each caller settles one solve after another, each time waiting for the commit.
@@ -71,6 +88,55 @@ fn callers_wait(durability: Durability, callers: u64) {
         at(1_000),
         rate(waits.len(), f64::from(u32::try_from(store.health().commits).unwrap())),
     );
+}
+
+/// Settlements come evenly, whatever becomes of those before; each is waited for from when it was due.
+fn at_a_rate(durability: Durability, per_second: u32) {
+    const RUN: Duration = Duration::from_secs(5);
+    let home = tempfile::tempdir_in(".").unwrap();
+    let store = open(&home.path().join("bench.db"), durability);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let acks = std::thread::spawn(move || {
+        let mut waits = Vec::new();
+        // Writes commit in order, so that none is waited for in vain.
+        for (due, committed) in receiver {
+            let committed: tokio::sync::oneshot::Receiver<Committed> = committed;
+            committed.blocking_recv().unwrap();
+            waits.push(Instant::now().saturating_duration_since(due));
+        }
+        waits
+    });
+    let (begin, busy) = (Instant::now(), busy_of("store"));
+    for number in 0..per_second * 5 {
+        let due = begin + RUN * number / (per_second * 5);
+        while let Some(early) = due.checked_duration_since(Instant::now()) {
+            std::thread::sleep(early);
+        }
+        sender.send((due, store.durable(settle(u64::from(number) + 1)))).unwrap();
+    }
+    drop(sender);
+    let mut waits = acks.join().unwrap();
+    let busy = busy_of("store").saturating_sub(busy).as_secs_f64() / begin.elapsed().as_secs_f64();
+    waits.sort_unstable();
+    let at = |share: usize| waits[(waits.len() - 1) * share / 1_000];
+    println!(
+        "{durability:?}: {per_second} settlements/s: wait p50 {:?} p99 {:?} max {:?}, {:.1} a commit, \
+         the writer takes {:.0} % of a core",
+        at(500),
+        at(990),
+        at(1_000),
+        rate(waits.len(), f64::from(u32::try_from(store.health().commits).unwrap())),
+        busy * 100.0,
+    );
+}
+
+/// What the thread of that name has had of the processors.
+fn busy_of(name: &str) -> Duration {
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let of_thread = |thread: &Path| fs::read_to_string(thread.join("comm")).unwrap();
+    let thread = threads.into_iter().find(|thread| of_thread(thread).trim() == name).unwrap();
+    let nanos = fs::read_to_string(thread.join("schedstat")).unwrap();
+    Duration::from_nanos(nanos.split(' ').next().unwrap().parse().unwrap())
 }
 
 /// Fills a record with whole solves, then starts on it.

@@ -1,6 +1,7 @@
 //! Accounts, tenants and their keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
@@ -55,7 +56,7 @@ impl Accounts {
     /// whatever keys the callers bring.
     pub(super) fn or_pass_through(
         self,
-        tenants: &BTreeMap<Name, TenantPolicy>,
+        tenants: &BTreeMap<Name, Arc<TenantPolicy>>,
     ) -> BTreeMap<Name, AccountPolicy> {
         let mut policies = self.policies;
         if tenants.is_empty() {
@@ -149,7 +150,7 @@ pub(super) fn tenants(
     defaults: &TenantDefaults,
     zone: &TimeZone,
     seen: &mut KeysSeen,
-) -> BTreeMap<Name, TenantPolicy> {
+) -> BTreeMap<Name, Arc<TenantPolicy>> {
     let mut tenants = BTreeMap::new();
     for (name, value) in root.named("tenants") {
         let mut section = value.section();
@@ -175,7 +176,7 @@ pub(super) fn tenants(
                 prices: prices.over(&defaults.prices),
                 keys,
             };
-            tenants.insert(name, tenant);
+            tenants.insert(name, Arc::new(tenant));
         }
     }
     warn_of_idle_accounts(root, accounts, &tenants);
@@ -184,9 +185,9 @@ pub(super) fn tenants(
 
 /// The tenants; without any, the one that stands for all callers, without limits.
 pub(super) fn or_pass_through(
-    mut tenants: BTreeMap<Name, TenantPolicy>,
+    mut tenants: BTreeMap<Name, Arc<TenantPolicy>>,
     defaults: &TenantDefaults,
-) -> BTreeMap<Name, TenantPolicy> {
+) -> BTreeMap<Name, Arc<TenantPolicy>> {
     if tenants.is_empty() {
         let anybody = TenantPolicy {
             account: "default".into(),
@@ -200,7 +201,7 @@ pub(super) fn or_pass_through(
             prices: defaults.prices.clone(),
             keys: BTreeMap::new(),
         };
-        tenants.insert("default".into(), anybody);
+        tenants.insert("default".into(), Arc::new(anybody));
     }
     tenants
 }
@@ -317,7 +318,7 @@ fn warn_of_gaps(
 fn warn_of_idle_accounts(
     root: &Section<'_>,
     accounts: &Accounts,
-    tenants: &BTreeMap<Name, TenantPolicy>,
+    tenants: &BTreeMap<Name, Arc<TenantPolicy>>,
 ) {
     if tenants.is_empty() {
         if !accounts.names.is_empty() {

@@ -1,6 +1,7 @@
 //! What the operator allows, checked and resolved: nothing here needs validating again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,8 +18,8 @@ use super::time::Wall;
 pub struct Policy {
     /// Accounts at the provider, by name. Empty only in [`pass_through`](Self::pass_through).
     pub accounts: BTreeMap<Name, AccountPolicy>,
-    /// Tenants by name.
-    pub tenants: BTreeMap<Name, TenantPolicy>,
+    /// Tenants by name. Shared, as there may be many: a change of one copies one.
+    pub tenants: BTreeMap<Name, Arc<TenantPolicy>>,
     /// No tenant is configured: every key is forwarded as it is, as tenant `default`, and nothing is
     /// enforced. `tenants` then holds just `default`; `accounts` has a `default` without a key beside
     /// those configured.

@@ -38,6 +38,9 @@ use crate::record::store::{Committed, Record};
 const READY_WAIT: Duration = Duration::from_secs(2);
 /// Tenants that a scrape copies under one lock.
 const TENANTS_AT_ONCE: usize = 256;
+/// Entries of the wake queue that are looked at under one lock: after a restart, or once clients are gone,
+/// all open solves are due at once.
+const WAKES_AT_ONCE: usize = 256;
 
 /// The one door to the core.
 #[derive(Debug)]
@@ -331,10 +334,20 @@ impl Gate {
 
     /// Does what is due without a request; returns the polls to make.
     pub fn expire(&self, polls_max: usize) -> Vec<Due> {
-        let (due, unfetched, changes) = self.with(|engine, now| {
-            let due = engine.expire(polls_max, now);
+        let mut due = Vec::new();
+        let mut left = self.engine.lock().wakes();
+        loop {
+            let entries = left.min(WAKES_AT_ONCE);
+            left -= entries;
+            let more =
+                self.with(|engine, now| engine.expire_some(entries, polls_max, &mut due, now));
+            if !more || left == 0 {
+                break;
+            }
+        }
+        let (unfetched, changes) = self.with(|engine, _| {
             let unfetched: Vec<_> = engine.drain_unfetched().collect();
-            (due, unfetched, engine.drain_status_changes().collect::<Vec<_>>())
+            (unfetched, engine.drain_status_changes().collect::<Vec<_>>())
         });
         for change in changes {
             tracing::warn!(

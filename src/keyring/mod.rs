@@ -9,6 +9,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -391,7 +392,7 @@ impl Keyring {
 /// Puts one secret into the policy: a further one of a key that stands there, or a key of its own.
 fn place(policy: &mut Policy, base: &Policy, record: &KeyRecord) -> Result<(), String> {
     let zone: &TimeZone = &base.time_zone;
-    let Some(tenant) = policy.tenants.get_mut(&record.tenant) else {
+    let Some(tenant) = policy.tenants.get_mut(&record.tenant).map(Arc::make_mut) else {
         return Err("its tenant is not in the config".to_owned());
     };
     if let Some(key) = tenant.keys.get_mut(&record.key_id) {
@@ -413,7 +414,7 @@ fn tenant_of<'p>(base: &'p Policy, tenant: &str) -> Result<(Name, &'p TenantPoli
     }
     base.tenants
         .get_key_value(tenant)
-        .map(|(name, policy)| (name.clone(), policy))
+        .map(|(name, policy)| (name.clone(), &**policy))
         .ok_or_else(|| KeyError::NoTenant(tenant.to_owned()))
 }
 

@@ -180,7 +180,7 @@ fn a_secret_that_the_config_has_no_more_is_refused_before_its_overlap_is_over() 
     let first = base.tenants["acme"].keys["prod"].hash;
     let made = keyring.reroll(&base, KEY, OVERLAP_MAX, ("", NOW)).unwrap();
     keyring.take(made.records);
-    let tenant = base.tenants.get_mut("acme").unwrap();
+    let tenant = Arc::make_mut(base.tenants.get_mut("acme").unwrap());
     tenant.keys.get_mut("prod").unwrap().hash = KeyHash([7; 32]);
 
     let (policy, _) = keyring.overlay(&base, NOW);

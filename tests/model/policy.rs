@@ -2,6 +2,7 @@
 //! line changes with a reload.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -97,12 +98,12 @@ fn prepaid(opening: i64) -> Prepaid {
 impl Variant {
     pub(crate) fn policy(&self) -> Policy {
         let mut tenants = BTreeMap::from([
-            ("strict".into(), strict()),
-            ("loose".into(), loose()),
-            ("shadow".into(), shadow()),
+            ("strict".into(), Arc::new(strict())),
+            ("loose".into(), Arc::new(loose())),
+            ("shadow".into(), Arc::new(shadow())),
         ]);
         if self.present {
-            tenants.insert(Name::from("fickle"), self.fickle());
+            tenants.insert(Name::from("fickle"), Arc::new(self.fickle()));
         }
         Policy {
             accounts: [

@@ -17,7 +17,7 @@ fn ok(text: &str) -> Config {
 /// The tenant `acme`, with what `text` says of it.
 fn acme(text: &str) -> TenantPolicy {
     let text = format!("accounts: {{ main: {{ key: k }} }}\ntenants:\n  acme: {text}");
-    ok(&text).policy.tenants["acme"].clone()
+    TenantPolicy::clone(&ok(&text).policy.tenants["acme"])
 }
 
 fn warnings(text: &str) -> String {

@@ -75,7 +75,7 @@ pub struct Engine {
 #[derive(Debug)]
 struct Tenant {
     name: Name,
-    policy: TenantPolicy,
+    policy: Arc<TenantPolicy>,
     scope: Scope,
     /// At [`ACCOUNT_KEY_PLACE`] the account's real key under `accept_account_key` (and any key in
     /// pass-through).

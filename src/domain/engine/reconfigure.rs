@@ -142,12 +142,14 @@ impl Engine {
         }
     }
 
-    fn place_tenant(&mut self, name: &Name, policy: &TenantPolicy) {
-        let place = self.tenant_place(name, policy);
+    fn place_tenant(&mut self, name: &Name, policy: &Arc<TenantPolicy>) {
+        let place = self.tenant_place(name, || policy.clone());
         let tenant = &mut self.tenants[place_index(place)];
         tenant.policy = policy.clone();
         tenant.removed = false;
         tenant.keys[0].removed = false;
+        let new = policy.keys.len().saturating_sub(tenant.keys.len() - 1);
+        tenant.keys.reserve_exact(new);
         for (id, key_policy) in &policy.keys {
             let key = key_place(tenant, id);
             let record = &mut tenant.keys[place_index(key)];
@@ -170,7 +172,7 @@ impl Engine {
         place
     }
 
-    fn tenant_place(&mut self, name: &Name, policy: &TenantPolicy) -> u32 {
+    fn tenant_place(&mut self, name: &Name, policy: impl FnOnce() -> Arc<TenantPolicy>) -> u32 {
         if let Some(place) = self.tenant_places.get(name) {
             return *place;
         }
@@ -178,7 +180,7 @@ impl Engine {
         let account_key = new_key(ACCOUNT_KEY_ID.into());
         self.tenants.push(Tenant {
             name: name.clone(),
-            policy: policy.clone(),
+            policy: policy(),
             scope: Scope::default(),
             keys: vec![account_key],
             removed: true,
@@ -295,7 +297,7 @@ impl Engine {
 
     /// Places of a tenant and its key, made for those that the policy does not name any more.
     fn places(&mut self, tenant: &Name, key_id: &str) -> (u32, u32) {
-        let place = self.tenant_place(tenant, &removed_tenant());
+        let place = self.tenant_place(tenant, removed_tenant);
         let key = key_place(&mut self.tenants[place_index(place)], &key_id.into());
         (place, key)
     }
@@ -380,8 +382,8 @@ fn new_key(id: Name) -> Key {
 
 /// The policy of a tenant that only the record still knows: what it has open is settled, nothing new
 /// is admitted since no key leads to it.
-fn removed_tenant() -> TenantPolicy {
-    TenantPolicy {
+fn removed_tenant() -> Arc<TenantPolicy> {
+    Arc::new(TenantPolicy {
         account: "".into(),
         limits: Limits::default(),
         priority: Priority::Normal,
@@ -392,7 +394,7 @@ fn removed_tenant() -> TenantPolicy {
         accept_account_key: false,
         prices: PriceList::resolve(Money::ZERO, &BTreeMap::new()),
         keys: BTreeMap::new(),
-    }
+    })
 }
 
 fn unknown_account() -> AccountPolicy {

@@ -38,24 +38,41 @@ impl Engine {
     /// Does what is due at `now`: times out, confirms, forgets; returns at most `polls_max` polls to
     /// make.
     pub fn expire(&mut self, polls_max: usize, now: Now) -> Vec<Due> {
+        let mut due = Vec::new();
+        // Each entry once, so that nothing due again at once can keep the caller here.
+        self.expire_some(self.wakes(), polls_max, &mut due, now);
+        due
+    }
+
+    /// Entries that [`expire`](Self::expire) may have to look at.
+    pub fn wakes(&self) -> usize {
+        self.wakes.len()
+    }
+
+    /// The same for at most so many entries; whether more are due.
+    pub fn expire_some(
+        &mut self,
+        entries_max: usize,
+        polls_max: usize,
+        due: &mut Vec<Due>,
+        now: Now,
+    ) -> bool {
         if now.mono.since(self.statuses_at) >= STATUS_EVERY {
             self.statuses_at = now.mono;
             let changes = self.error_budgets.status_changes(now);
             self.status_changes.extend(changes);
         }
-        let mut due = Vec::new();
-        // Each entry once, so that nothing due again at once can keep the caller here.
-        for _ in 0..self.wakes.len() {
-            let Some(Reverse((at, solve_id))) = self.wakes.peek().copied() else { break };
+        for _ in 0..entries_max {
+            let Some(Reverse((at, solve_id))) = self.wakes.peek().copied() else { return false };
             if at > now.mono {
-                break;
+                return false;
             }
             self.wakes.pop();
             if self.solves.get(&solve_id).is_some_and(|solve| solve.wake_at == at) {
                 due.extend(self.wake(solve_id, due.len() < polls_max, now));
             }
         }
-        due
+        true
     }
 
     /// `may_poll`: there is room for another poll; without, the solve is looked at again soon.

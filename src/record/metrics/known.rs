@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prometheus::{Histogram, IntCounter};
 
+use super::tenants::Tenants;
 use super::{Metrics, Notified, Operation, UpstreamResult, event_label};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::Name;
@@ -33,7 +34,7 @@ pub(super) struct OperationHandles {
 /// Names that are labels.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    tenants: BTreeSet<Name>,
+    pub(super) tenants: Tenants,
     accounts: BTreeSet<Name>,
     /// What every question to the provider touches, looked up once.
     asked: BTreeMap<Name, AskedHandles>,
@@ -46,13 +47,24 @@ pub(super) struct Known {
 impl Known {
     /// Tenants that have labels keep them, whoever is configured beside them.
     fn next(&self, policy: &Policy) -> Self {
-        let kept = self.tenants.iter().filter(|name| policy.tenants.contains_key(*name));
-        let mut tenants: BTreeSet<Name> = kept.cloned().collect();
+        let mut tenants = self.tenants.clone();
+        tenants.labelled.retain(|name, _| policy.tenants.contains_key(name));
+        let has_left = tenants.labelled.len() < self.tenants.labelled.len();
         let mut beyond = BTreeSet::new();
-        for name in policy.tenants.keys().filter(|name| !self.tenants.contains(*name)) {
-            let place = if tenants.len() < TENANT_LABELS_MAX { &mut tenants } else { &mut beyond };
-            place.insert(name.clone());
+        for name in policy.tenants.keys() {
+            if tenants.labelled.contains_key(name) {
+                continue;
+            }
+            if tenants.labelled.len() == TENANT_LABELS_MAX {
+                beyond.insert(name.clone());
+                continue;
+            }
+            // A name that happens to be `other` shares its series with the rest.
+            let is_other = &**name == OTHER;
+            let series = if is_other { tenants.other.clone() } else { Arc::default() };
+            tenants.labelled.insert(name.clone(), series);
         }
+        tenants.has_other |= has_left || !beyond.is_empty();
         let has_latency =
             |captcha_type: &CaptchaType| policy.slo.slo(*captcha_type).latency.is_some();
         Self {
@@ -65,15 +77,11 @@ impl Known {
     }
 
     pub(super) fn has_label(&self, tenant: &Name) -> bool {
-        self.tenants.contains(tenant)
+        self.tenants.labelled.contains_key(tenant)
     }
 
     pub(super) fn is_beyond(&self, tenant: &Name) -> bool {
         self.beyond.contains(tenant)
-    }
-
-    pub(super) fn tenant<'a>(&self, name: &'a Name) -> &'a str {
-        if self.tenants.contains(name) { name } else { OTHER }
     }
 
     pub(super) fn account<'a>(&self, name: &'a str) -> &'a str {
@@ -102,24 +110,17 @@ impl Metrics {
                 self.slo_events.with_label_values(&["latency", captcha_type, result]);
             }
         }
-        next.tenants.iter().for_each(|tenant| self.start_tenant(tenant));
         for account in next.accounts.clone() {
             self.start_account(&account);
             let handles = self.asked_handles(&account);
             next.asked.insert(account, handles);
         }
         let mut known = self.known.write();
-        if !next.beyond.is_empty() || !known.tenants.is_subset(&next.tenants) {
-            self.start_tenant(OTHER);
-        }
         if !known.accounts.is_subset(&next.accounts) {
             self.start_account(OTHER);
         }
         // A name that happens to be `other` shares its series with the rest.
         let gone = |name: &&Name| &***name != OTHER;
-        for tenant in known.tenants.difference(&next.tenants).filter(gone) {
-            self.end_tenant(tenant);
-        }
         for account in known.accounts.difference(&next.accounts).filter(gone) {
             self.end_account(account);
         }
@@ -157,28 +158,6 @@ impl Metrics {
             for mode in ["enforced", "shadow"] {
                 self.rejections.with_label_values(&[reason, mode]);
             }
-        }
-    }
-
-    fn start_tenant(&self, tenant: &str) {
-        self.tenant_cost.add(&[tenant], 0);
-        self.tenant_thread_seconds.add(&[tenant], 0);
-        for outcome in Outcome::ALL {
-            self.tenant_solves.with_label_values(&[tenant, outcome.label()]);
-        }
-        for reason in Reason::ALL {
-            self.tenant_rejections.with_label_values(&[tenant, reason.label()]);
-        }
-    }
-
-    fn end_tenant(&self, tenant: &str) {
-        self.tenant_cost.remove(&[tenant]);
-        self.tenant_thread_seconds.remove(&[tenant]);
-        for outcome in Outcome::ALL {
-            let _ = self.tenant_solves.remove_label_values(&[tenant, outcome.label()]);
-        }
-        for reason in Reason::ALL {
-            let _ = self.tenant_rejections.remove_label_values(&[tenant, reason.label()]);
         }
     }
 

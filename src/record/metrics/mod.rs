@@ -5,18 +5,19 @@ mod money;
 mod page;
 mod scrape;
 mod slo;
+mod tenants;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
 use self::known::Known;
-use self::money::{Scaled, ScaledCounters};
+use self::money::DollarCounters;
 use self::page::Page;
+use self::tenants::Series;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::engine::Snapshot;
 use crate::domain::ids::Name;
@@ -42,11 +43,7 @@ pub struct Metrics {
     slo_events: IntCounterVec,
     rejections: IntCounterVec,
     reports: IntCounterVec,
-    cost: ScaledCounters,
-    tenant_cost: ScaledCounters,
-    tenant_thread_seconds: ScaledCounters,
-    tenant_solves: IntCounterVec,
-    tenant_rejections: IntCounterVec,
+    cost: DollarCounters,
     tenant_overflow: IntCounter,
     upstream_requests: IntCounterVec,
     upstream_duration: HistogramVec,
@@ -218,36 +215,10 @@ impl Metrics {
                 "Reports on answers.",
                 &["captcha_type", "report"],
             )?,
-            cost: ScaledCounters::register(
+            cost: DollarCounters::register(
                 &registry,
-                Scaled::Micros,
                 ("solvegate_cost_usd_total", "US dollars charged."),
                 &["account", "captcha_type"],
-            )?,
-            tenant_cost: ScaledCounters::register(
-                &registry,
-                Scaled::Micros,
-                ("solvegate_tenant_cost_usd_total", "US dollars charged to a tenant."),
-                &["tenant"],
-            )?,
-            tenant_thread_seconds: ScaledCounters::register(
-                &registry,
-                Scaled::Millis,
-                (
-                    "solvegate_tenant_thread_seconds_total",
-                    "Seconds that a tenant's solves held a thread.",
-                ),
-                &["tenant"],
-            )?,
-            tenant_solves: counters(
-                "solvegate_tenant_solves_total",
-                "Solves ended.",
-                &["tenant", "outcome"],
-            )?,
-            tenant_rejections: counters(
-                "solvegate_tenant_rejections_total",
-                "Requests of a tenant that were refused.",
-                &["tenant", "reason"],
             )?,
             tenant_overflow: counter(
                 &registry,
@@ -329,9 +300,7 @@ impl Metrics {
             .with_label_values(&[captcha_type])
             .observe(record.duration.as_secs_f64());
         let known = self.known.read();
-        self.tenant_solves
-            .with_label_values(&[self.tenant_label(&known, &record.tenant), outcome])
-            .inc();
+        self.series(&known, &record.tenant).ended(record.outcome);
         for (slo, event) in
             [(SloKind::Success, record.success_event), (SloKind::Latency, record.latency_event)]
         {
@@ -346,13 +315,10 @@ impl Metrics {
 
     fn solve_settled(&self, record: &SettleRecord) {
         let known = self.known.read();
-        let tenant = self.tenant_label(&known, &record.tenant);
-        let thread_millis = i64::try_from(record.thread_time.as_millis()).unwrap_or(i64::MAX);
-        self.tenant_thread_seconds.add(&[tenant], thread_millis);
+        self.series(&known, &record.tenant).settled(record.charged, record.thread_time);
         if let Some(charged) = record.charged {
             let account = known.account(&record.account);
             self.cost.add(&[account, record.captcha_type.label()], charged.micros());
-            self.tenant_cost.add(&[tenant], charged.micros());
         }
     }
 
@@ -366,8 +332,7 @@ impl Metrics {
         self.rejections.with_label_values(&[reason.label(), "enforced"]).inc();
         if let Some(tenant) = tenant {
             let known = self.known.read();
-            let tenant = self.tenant_label(&known, tenant);
-            self.tenant_rejections.with_label_values(&[tenant, reason.label()]).inc();
+            self.series(&known, tenant).rejected(reason);
         }
     }
 
@@ -466,16 +431,16 @@ impl Metrics {
         // A reload must not wait for a scrape, nor whoever counts for the reload.
         let known = self.known.read().clone();
         scrape::add(&mut page, snapshot, store, &|tenant| known.has_label(tenant));
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&page.with(self.registry.gather()), &mut text)?;
-        Ok(text)
+        known.tenants.add(&mut page);
+        page.gathered(&self.registry.gather())?;
+        Ok(page.into_text())
     }
 
-    fn tenant_label<'a>(&self, known: &Known, tenant: &'a Name) -> &'a str {
+    fn series<'a>(&self, known: &'a Known, tenant: &Name) -> &'a Series {
         if known.is_beyond(tenant) {
             self.tenant_overflow.inc();
         }
-        known.tenant(tenant)
+        known.tenants.of(tenant)
     }
 }
 

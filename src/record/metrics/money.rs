@@ -1,4 +1,4 @@
-//! Counters kept as integers and shown as decimals: a float that is added to forgets cents.
+//! Money counted in whole micro-dollars and shown as dollars: a float that is added to forgets cents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,39 +8,24 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 use prometheus::{Opts, Registry};
 
-/// What one unit of the integer is.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Scaled {
-    /// Micro-dollars, shown as dollars.
-    Micros,
-    /// Milliseconds, shown as seconds.
-    Millis,
-}
-
 /// Counters of one name, by label values.
 #[derive(Debug, Clone)]
-pub(super) struct ScaledCounters {
+pub(super) struct DollarCounters {
     desc: Desc,
     labels: Vec<String>,
-    scale: f64,
     values: Arc<Mutex<BTreeMap<Vec<String>, i64>>>,
 }
 
-impl ScaledCounters {
+impl DollarCounters {
     pub(super) fn register(
         registry: &Registry,
-        scaled: Scaled,
         (name, help): (&str, &str),
         labels: &[&str],
     ) -> Result<Self, prometheus::Error> {
         let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
         let opts = Opts::new(name, help);
         let desc = Desc::new(opts.fq_name(), opts.help.clone(), labels.clone(), opts.const_labels)?;
-        let scale = match scaled {
-            Scaled::Micros => 1e6,
-            Scaled::Millis => 1e3,
-        };
-        let counters = Self { desc, labels, scale, values: Arc::default() };
+        let counters = Self { desc, labels, values: Arc::default() };
         registry.register(Box::new(counters.clone())).map(|()| counters)
     }
 
@@ -57,7 +42,7 @@ impl ScaledCounters {
     }
 }
 
-impl Collector for ScaledCounters {
+impl Collector for DollarCounters {
     fn desc(&self) -> Vec<&Desc> {
         vec![&self.desc]
     }
@@ -75,7 +60,7 @@ impl Collector for ScaledCounters {
                     pair
                 });
                 let mut counter = proto::Counter::default();
-                counter.set_value(value as f64 / self.scale);
+                counter.set_value(value as f64 / 1e6);
                 let mut metric = proto::Metric::from_label(pairs.collect());
                 metric.set_counter(counter);
                 metric

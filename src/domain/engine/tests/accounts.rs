@@ -165,8 +165,7 @@ fn foreign_threads_are_taken_off_what_the_plan_has() {
 
 #[test]
 fn another_account_is_not_held_responsible() {
-    let mut engine =
-        engine(|policy| policy.tenants.get_mut("beta").unwrap().account = "spare".into());
+    let mut engine = engine(|policy| beta(policy).account = "spare".into());
     engine.observe_account("main", AccountReport::KeyRefused, START);
 
     refused(&mut engine, PROD, START);

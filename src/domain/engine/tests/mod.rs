@@ -110,8 +110,8 @@ fn policy() -> Policy {
     Policy {
         accounts: ["main", "spare"].map(|name| (name.into(), account_policy())).into(),
         tenants: [
-            ("acme".into(), tenant_policy(&[("prod", PROD), ("batch", BATCH)])),
-            ("beta".into(), tenant_policy(&[("only", BETA)])),
+            ("acme".into(), Arc::new(tenant_policy(&[("prod", PROD), ("batch", BATCH)]))),
+            ("beta".into(), Arc::new(tenant_policy(&[("only", BETA)]))),
         ]
         .into(),
         pass_through: false,
@@ -134,15 +134,18 @@ fn pass_through() -> Policy {
     let mut policy = policy();
     policy.accounts =
         [("default".into(), AccountPolicy { key_hash: None, ..account_policy() })].into();
-    policy.tenants =
-        [("default".into(), TenantPolicy { account: "default".into(), ..tenant_policy(&[]) })]
-            .into();
+    let anybody = TenantPolicy { account: "default".into(), ..tenant_policy(&[]) };
+    policy.tenants = [("default".into(), Arc::new(anybody))].into();
     policy.pass_through = true;
     policy
 }
 
 fn acme(policy: &mut Policy) -> &mut TenantPolicy {
-    policy.tenants.get_mut("acme").unwrap()
+    Arc::make_mut(policy.tenants.get_mut("acme").unwrap())
+}
+
+fn beta(policy: &mut Policy) -> &mut TenantPolicy {
+    Arc::make_mut(policy.tenants.get_mut("beta").unwrap())
 }
 
 fn prod(policy: &mut Policy) -> &mut KeyPolicy {

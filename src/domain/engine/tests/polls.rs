@@ -42,8 +42,7 @@ fn a_solve_takes_one_id_only() {
 
 #[test]
 fn the_same_id_at_two_accounts_names_two_tasks() {
-    let mut engine =
-        engine(|policy| policy.tenants.get_mut("beta").unwrap().account = "spare".into());
+    let mut engine = engine(|policy| beta(policy).account = "spare".into());
     let first = open(&mut engine, "t1", START);
     let second = admit(&mut engine, BETA, START);
     bind(&mut engine, second, "t1", START);
