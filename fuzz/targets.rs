@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each target uses one of these")]
 
+mod answer_read;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -28,6 +30,8 @@ use solvegate::wire::answer::{self, Polled, Submitted};
 use solvegate::wire::request::{Call, Head, form_hint, parse};
 use solvegate::wire::route::route;
 use solvegate::wire::secret::Secret;
+
+pub(crate) use answer_read::answer_read;
 
 const REAL: &str = "REALkey0000000000000000000000009";
 

@@ -34,6 +34,11 @@ fn answers_are_classified_without_a_panic() {
 }
 
 #[test]
+fn answers_are_read_the_same_however_they_are_cut() {
+    replay("answer_read", targets::answer_read);
+}
+
+#[test]
 fn configs_are_checked_without_a_panic() {
     replay("config_parse", targets::config_parse);
 }

@@ -49,14 +49,25 @@ fn colour(text: &str) -> Option<Color> {
     }
 }
 
-/// A text, or `-` where there is none.
+/// A text, or `-` where there is none. Nothing in it is obeyed by the terminal.
 pub(super) fn word(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        Value::String(text) => harmless(text),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            harmless(&value.to_string())
+        }
     }
+}
+
+/// The text with control characters spelled out.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { shown.extend(c.escape_unicode()) } else { shown.push(c) }
+    }
+    shown
 }
 
 /// An amount with the six decimals of a micro-dollar.
@@ -78,4 +89,19 @@ pub(super) fn percent(value: &Value, count: usize) -> String {
 /// The entries of a list.
 pub(super) fn entries<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_spelled_out() {
+        let value = Value::from("a\u{1b}]0;x\u{7}\u{9b}2J\r\né");
+
+        let text = word(&value);
+
+        assert_eq!(text, "a\\u{1b}]0;x\\u{7}\\u{9b}2J\\u{d}\\u{a}é");
+        assert!(table(&["NAME"], vec![vec![text.clone()]]).ends_with(&text));
+    }
 }

@@ -33,7 +33,7 @@ use crate::gate::Gate;
 use crate::wire::secret::Secret;
 
 pub use self::listener::{Limits, serve, serve_stream};
-pub use self::upstream::{Network, Stream, Target};
+pub use self::upstream::{Answered, Network, Stream, Target, reader};
 pub use self::workers::Workers;
 
 /// What clients are given of connections, room and time.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::{self, HeaderName};
 use ipnet::IpNet;
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use crate::config::LogUrls;
 
@@ -83,15 +84,23 @@ pub(super) fn page(url: &str, keep: LogUrls) -> Option<Box<str>> {
         LogUrls::Whole => {
             let end =
                 (0..=url.len().min(PAGE_BYTES_MAX)).rev().find(|end| url.is_char_boundary(*end))?;
-            Some(url[..end].into())
+            Some(harmless(&url[..end]))
         }
         LogUrls::Host => {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             let authority = rest.split(['/', '?', '#']).next()?;
             let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            (!host.is_empty() && host.len() <= 255).then(|| host.into())
+            (!host.is_empty() && host.len() <= 255).then(|| harmless(host))
         }
     }
+}
+
+/// A control character has no place in a URL, and would be obeyed by the terminal that shows the record.
+fn harmless(url: &str) -> Box<str> {
+    if url.chars().any(char::is_control) {
+        return utf8_percent_encode(url, CONTROLS).to_string().into();
+    }
+    url.into()
 }
 
 #[cfg(test)]
@@ -152,5 +161,13 @@ mod tests {
         assert_eq!(page(url, LogUrls::Whole).as_deref(), Some(url));
         assert_eq!(page(url, LogUrls::None), None);
         assert_eq!(page(&"é".repeat(400), LogUrls::Whole).unwrap().len(), 512);
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_kept_encoded() {
+        let url = "https://a\u{1b}[2J.example/\u{9b}\u{7}é\r\n";
+        assert_eq!(page(url, LogUrls::Host).as_deref(), Some("a%1B[2J.example"));
+        let whole = "https://a%1B[2J.example/%C2%9B%07%C3%A9%0D%0A";
+        assert_eq!(page(url, LogUrls::Whole).as_deref(), Some(whole));
     }
 }

@@ -1,5 +1,6 @@
 //! Notices to webhooks over real sockets: each event in each form, once, and in nobody's way.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -16,7 +17,12 @@ const TENANTS: &str = "acme: { daily_limit: 2, prepaid: { opening_balance: 0.01,
     spare: { keys: { prod: { key: BATCH } } }";
 
 fn setup(webhooks: &[(&Webhook, &str)]) -> Setup {
-    let webhooks = webhooks.iter().map(|(hook, more)| format!("{{ url: '{}'{more} }}", hook.url()));
+    let urls: Vec<_> = webhooks.iter().map(|(hook, more)| (hook.url(), *more)).collect();
+    setup_at(&urls)
+}
+
+fn setup_at(webhooks: &[(String, &str)]) -> Setup {
+    let webhooks = webhooks.iter().map(|(url, more)| format!("{{ url: '{url}'{more} }}"));
     let webhooks: Vec<_> = webhooks.collect();
     let rest = format!(
         "prices: {{ default: 0.003 }}\nslo: {{ default: {{ min_events: 1 }} }}\nnotify: [ {} ]",
@@ -27,13 +33,17 @@ fn setup(webhooks: &[(&Webhook, &str)]) -> Setup {
 
 /// A running one that has looked at the state once: what was so before is no news.
 async fn start(webhooks: &[(&Webhook, &str)]) -> World {
-    let world = World::start(setup(webhooks)).await;
+    start_with(setup(webhooks), webhooks.len()).await
+}
+
+async fn start_with(setup: Setup, webhooks: usize) -> World {
+    let world = World::start(setup).await;
     let record = rusqlite::Connection::open(world.state().join("solvegate.db")).unwrap();
     let known = || {
         let count = "SELECT count(*) FROM notified WHERE about LIKE '% known'";
         record.query_row(count, [], |row| row.get::<_, isize>(0)).unwrap()
     };
-    until("the first look is on record", || known() >= webhooks.len().cast_signed()).await;
+    until("the first look is on record", || known() >= webhooks.cast_signed()).await;
     world
 }
 
@@ -228,9 +238,95 @@ async fn what_may_pass_is_tried_again_and_what_will_not_is_not() {
         assert_eq!(hook.bodies().len(), tries, "{status}");
         let same = hook.bodies().windows(2).all(|pair| pair[0] == pair[1]);
         assert!(same, "{:#?}", hook.bodies());
+        let waits = [1, 4].map(Duration::from_secs);
+        assert!(hook.gaps().iter().zip(waits).all(|(gap, wait)| *gap >= wait), "{:?}", hook.gaps());
         until_counted(&world, "low_balance", "ok", 0).await;
         world.close(2).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_given_the_time_that_it_asks_for() {
+    let hook = Webhook::start().await;
+    hook.answer(Some(429));
+    hook.ask_for(3);
+    let world = start(&[(&hook, ", events: [low_balance]")]).await;
+
+    spend(&world, ACME).await;
+    until("it is tried again", || hook.bodies().len() == 2).await;
+
+    assert!(hook.gaps()[0] >= Duration::from_secs(3), "{:?}", hook.gaps());
+    world.close(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_arrived_is_not_said_twice() {
+    let hook = Webhook::start().await;
+    hook.answer(None);
+    let world = start(&[(&hook, ", events: [low_balance]")]).await;
+
+    spend(&world, ACME).await;
+    until_counted(&world, "low_balance", "failed", 1).await;
+
+    assert_eq!(hook.bodies().len(), 1);
+    world.close(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_cannot_be_reached_is_tried_for_a_while_and_not_named_whole() {
+    let (_socket, url) = Webhook::unreachable();
+    let world = start_with(setup_at(&[(url, ", events: [low_balance]")]), 1).await;
+    let request = String::from_utf8(post("/api/v1/notify/test", "", b"")).unwrap();
+
+    let answer = world.admin(&request).await;
+
+    assert!(answer.text().contains("refused"), "{answer:?}");
+    assert!(!answer.text().contains(Webhook::PATH), "{answer:?}");
+    let started = Instant::now();
+    spend(&world, ACME).await;
+    until_counted(&world, "low_balance", "failed", 1).await;
+    assert!(started.elapsed() >= Duration::from_secs(5), "{:?}", started.elapsed());
+    world.close(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_takes_nothing_is_kept_so_many_notices_and_no_more() {
+    const SAID: usize = 300;
+    const KEPT: usize = 256;
+    let tenants = |threshold: u8| {
+        let tenant = |number: usize| {
+            format!(
+                "t{number}: {{ prepaid: {{ opening_balance: 5, low_balance_below: {threshold} }}, \
+                 keys: {{}} }}"
+            )
+        };
+        &*(0..SAID).map(tenant).collect::<Vec<_>>().join(", ").leak()
+    };
+    let hook = Webhook::start().await;
+    hook.answer(None);
+    let setup = setup(&[(&hook, ", events: [low_balance]")]);
+    let mut world = start_with(Setup { tenants: tenants(4), ..setup }, 1).await;
+
+    world.setup.tenants = tenants(6);
+    world.write_config();
+    let reload = String::from_utf8(post("/-/reload", "", b"")).unwrap();
+    assert_eq!(world.admin(&reload).await.status, 200);
+    let total = "solvegate_notifications_total{event=\"low_balance\",result=\"dropped\"} ";
+    let dropped = Cell::new(0);
+    until_it("what is too much is given up", async || {
+        let metrics = world.admin(&get("/metrics")).await.text();
+        let count = metrics.lines().find_map(|line| line.strip_prefix(total));
+        dropped.set(count.unwrap().parse().unwrap());
+        // One may be on its way already.
+        dropped.get() >= SAID - KEPT - 1
+    })
+    .await;
+    let dropped = dropped.get();
+    hook.answer(Some(200));
+
+    until("what was kept is said", || hook.bodies().len() == SAID - dropped).await;
+    assert!(dropped <= SAID - KEPT, "{dropped}");
+    world.close(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,3 +107,115 @@ fn rfc3339(at: Wall) -> String {
 fn usd(amount: Money) -> Value {
     json!(amount.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::captcha_type::CaptchaType;
+    use crate::domain::notice::{Allocation, Why};
+    use crate::domain::slo::SloKind;
+
+    const AT: Wall = Wall(1_779_019_200_500);
+
+    fn notice(topic: Topic, (old, new): (Level, Level), figures: Figures) -> Notice {
+        Notice { topic, old, new, figures, at: AT }
+    }
+
+    fn parsed(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn usd(text: &str) -> Money {
+        text.parse().unwrap()
+    }
+
+    /// What it reads as JSON, besides time and text.
+    fn fields_of(topic: Topic, levels: (Level, Level), figures: Figures) -> Value {
+        let notice = notice(topic, levels, figures);
+        let mut body = parsed(&of_notice(&notice, NotifyFormat::Json));
+        let fields = body.as_object_mut().unwrap();
+        assert_eq!(fields.remove("at"), Some(json!("2026-05-17T12:00:00.500Z")));
+        assert_eq!(fields.remove("text"), Some(json!(notice.to_string())));
+        body
+    }
+
+    #[test]
+    fn as_json_budgets_and_balances_have_their_fields() {
+        let status = Topic::SloStatus(CaptchaType::Turnstile, SloKind::Success);
+        let figures = Figures::Budget { remaining_ratio: 0.25 };
+        assert_eq!(
+            fields_of(status, (Level::Fine, Level::Warning), figures),
+            json!({ "event": "slo_status", "captcha_type": "turnstile", "slo": "success",
+                "old": "healthy", "new": "warning", "remaining_ratio": 0.25 })
+        );
+        let low = |topic, threshold| {
+            let figures = Figures::Balance { balance: usd("4"), threshold };
+            fields_of(topic, (Level::Fine, Level::Low), figures)
+        };
+        let wallet = |key| Topic::Wallet { tenant: "acme".into(), key };
+        assert_eq!(
+            low(wallet(None), Some(usd("5"))),
+            json!({ "event": "low_balance", "tenant": "acme", "balance_usd": "4.00",
+                "threshold_usd": "5.00" })
+        );
+        assert_eq!(
+            low(wallet(Some("a".into())), None),
+            json!({ "event": "low_balance", "tenant": "acme", "key": "a", "balance_usd": "4.00",
+                "threshold_usd": null })
+        );
+        assert_eq!(
+            low(Topic::AccountBalance("main".into()), Some(usd("5"))),
+            json!({ "event": "low_balance", "account": "main", "balance_usd": "4.00",
+                "threshold_usd": "5.00" })
+        );
+    }
+
+    #[test]
+    fn as_json_allocations_and_accounts_have_their_fields() {
+        let solves = Topic::Allocation("acme".into(), Allocation::DailyLimit);
+        let figures = Figures::Solves { used: 9, limit: 9 };
+        assert_eq!(
+            fields_of(solves, (Level::Most, Level::Full), figures),
+            json!({ "event": "allocation", "tenant": "acme", "limit": "daily_limit",
+                "percent": 100, "used": 9, "of": 9 })
+        );
+        let spent = Topic::Allocation("acme".into(), Allocation::MonthlySpendCap);
+        let figures = Figures::Spent { used: usd("8"), limit: usd("10") };
+        assert_eq!(
+            fields_of(spent, (Level::Fine, Level::Most), figures),
+            json!({ "event": "allocation", "tenant": "acme", "limit": "monthly_spend_cap",
+                "percent": 80, "used_usd": "8.00", "of_usd": "10.00" })
+        );
+        let account = |levels, why| {
+            fields_of(Topic::Account("main".into()), levels, Figures::Account { why })
+        };
+        assert_eq!(
+            account((Level::Fine, Level::Down), Some(Why::KeyRefused)),
+            json!({ "event": "account", "account": "main", "up": false, "why": "key_refused" })
+        );
+        assert_eq!(
+            account((Level::Down, Level::Fine), None),
+            json!({ "event": "account", "account": "main", "up": true, "why": null })
+        );
+    }
+
+    #[test]
+    fn for_chats_it_is_a_sentence_that_pings_nobody() {
+        let topic = Topic::Account("main".into());
+        let down = notice(
+            topic,
+            (Level::Fine, Level::Down),
+            Figures::Account { why: Some(Why::KeyRefused) },
+        );
+        let text = "Solvegate: account main is down: the provider refuses its key";
+
+        let slack = of_notice(&down, NotifyFormat::Slack);
+        let discord = of_notice(&down, NotifyFormat::Discord);
+
+        assert_eq!(parsed(&slack), json!({ "text": text }));
+        assert_eq!(
+            parsed(&discord),
+            json!({ "content": text, "allowed_mentions": { "parse": [] } })
+        );
+    }
+}

@@ -112,7 +112,7 @@ impl Webhooks {
             let Some((asked, wait)) = trouble.again.zip(waits.next()) else {
                 return Err(trouble.why);
             };
-            tokio::time::sleep(wait.max(asked).min(WAIT_MAX)).await;
+            tokio::time::sleep(waited(wait, asked)).await;
         }
     }
 
@@ -139,6 +139,11 @@ impl Webhooks {
     }
 }
 
+/// Never less than our own wait, and as long as is asked for within reason.
+fn waited(wait: Duration, asked: Duration) -> Duration {
+    wait.max(asked).min(WAIT_MAX)
+}
+
 /// The error with its causes.
 fn told(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
@@ -148,4 +153,17 @@ fn told(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_webhook_may_ask_for_more_time_but_not_for_any_amount() {
+        let seconds = Duration::from_secs;
+        assert_eq!(waited(seconds(4), seconds(0)), seconds(4));
+        assert_eq!(waited(seconds(4), seconds(20)), seconds(20));
+        assert_eq!(waited(seconds(4), seconds(3_600)), WAIT_MAX);
+    }
 }

@@ -4,7 +4,7 @@
 //! a small answer, and a library's task and channels per connection cost more than all the metering.
 
 mod connection;
-mod reader;
+pub mod reader;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -99,10 +99,13 @@ impl fmt::Debug for dyn Stream {
 
 /// The provider's answer, read whole.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: u16,
-    pub(super) content_type: Option<HeaderValue>,
-    pub(super) body: Bytes,
+pub struct Answered {
+    /// Of the final answer; interim ones are dropped.
+    pub status: u16,
+    /// As it came.
+    pub content_type: Option<HeaderValue>,
+    /// Without what framed it.
+    pub body: Bytes,
 }
 
 /// Why there is no answer.

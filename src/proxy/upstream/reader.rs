@@ -13,6 +13,8 @@ use super::Answered;
 const BODY_BYTES_MAX: usize = 4 << 20;
 /// A larger head than any web server's.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Line ends before a head: some servers end a body with one too many.
+const EMPTY_BYTES_MAX: usize = 8;
 /// What a body may take with the sizes of its chunks.
 const BYTES_MAX: usize = HEAD_BYTES_MAX + 2 * BODY_BYTES_MAX;
 /// A longer line between chunks than any server writes.
@@ -23,11 +25,11 @@ const ROOM: usize = 2 << 10;
 
 /// What came is no answer, or too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Broken;
+pub struct Broken;
 
 /// One answer at a time.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub struct Reader {
     bytes: Vec<u8>,
     /// How many of them came in.
     end: usize,
@@ -64,9 +66,11 @@ enum Chunk {
 
 /// An answer, and whether another request may go out on its connection.
 #[derive(Debug)]
-pub(super) struct Complete {
-    pub(super) answered: Answered,
-    pub(super) keeps_alive: bool,
+pub struct Complete {
+    /// The answer.
+    pub answered: Answered,
+    /// Whether the next answer on this connection can be told from this one.
+    pub keeps_alive: bool,
 }
 
 impl Default for Reader {
@@ -77,20 +81,17 @@ impl Default for Reader {
 
 impl Reader {
     /// Where the next bytes go.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub fn room(&mut self) -> &mut [u8] {
         if self.end == self.bytes.len() {
-            self.bytes.resize(self.end * 2, 0);
+            self.bytes.resize((self.end * 2).min(BYTES_MAX), 0);
         }
         &mut self.bytes[self.end..]
     }
 
     /// So many bytes came in. `None`: the answer is not complete.
-    pub(super) fn came(&mut self, count: usize) -> Result<Option<Complete>, Broken> {
+    pub fn came(&mut self, count: usize) -> Result<Option<Complete>, Broken> {
         let before = self.end;
         self.end += count;
-        if self.end > BYTES_MAX {
-            return Err(Broken);
-        }
         if self.head.is_none() && !self.read_head(before)? {
             return Ok(None);
         }
@@ -100,11 +101,14 @@ impl Reader {
             Some((Body::ToEnd, at)) if self.end - at > BODY_BYTES_MAX => return Err(Broken),
             Some((Body::ToEnd, _)) | None => false,
         };
-        Ok(if whole { self.complete() } else { None })
+        if whole {
+            return Ok(self.complete());
+        }
+        if self.end >= BYTES_MAX { Err(Broken) } else { Ok(None) }
     }
 
     /// The connection ended. That completes an answer of unknown length.
-    pub(super) fn ended(&mut self) -> Result<Complete, Broken> {
+    pub fn ended(&mut self) -> Result<Complete, Broken> {
         match &self.head {
             Some(Head { body: Body::ToEnd, .. }) => self.complete().ok_or(Broken),
             Some(_) | None => Err(Broken),
@@ -135,15 +139,24 @@ impl Reader {
         let mut looked_at = before;
         loop {
             let bytes = &self.bytes[..self.end];
+            let unfinished = if self.end > HEAD_BYTES_MAX { Err(Broken) } else { Ok(false) };
+            let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+            let begin = bytes.iter().take(EMPTY_BYTES_MAX + 1);
+            if begin.take_while(is_line_end).count() > EMPTY_BYTES_MAX {
+                return Err(Broken);
+            }
             if !has_blank_line(bytes, looked_at) {
-                return if self.end > HEAD_BYTES_MAX { Err(Broken) } else { Ok(false) };
+                return unfinished;
             }
             let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
             let mut response = httparse::Response::new(&mut []);
             let parsed = httparse::ParserConfig::default()
                 .parse_response_with_uninit_headers(&mut response, bytes, &mut headers)
                 .map_err(|_| Broken)?;
-            let httparse::Status::Complete(at) = parsed else { return Ok(false) };
+            let httparse::Status::Complete(at) = parsed else { return unfinished };
+            if at > HEAD_BYTES_MAX {
+                return Err(Broken);
+            }
             let (Some(status), Some(version)) = (response.code, response.version) else {
                 return Err(Broken);
             };
@@ -219,9 +232,9 @@ fn has_blank_line(bytes: &[u8], from: usize) -> bool {
 /// The first line, without its end; `None`: it is not whole.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Broken> {
     match memchr(b'\n', bytes) {
-        Some(end) => Ok(Some(&bytes[..end])),
-        None if bytes.len() > LINE_BYTES_MAX => Err(Broken),
-        None => Ok(None),
+        Some(end) if end <= LINE_BYTES_MAX => Ok(Some(&bytes[..end])),
+        None if bytes.len() <= LINE_BYTES_MAX => Ok(None),
+        Some(_) | None => Err(Broken),
     }
 }
 
@@ -240,7 +253,7 @@ fn head(
 ) -> Result<Head, Broken> {
     let mut content_type = None;
     let mut size = None;
-    let mut codings: Option<&[u8]> = None;
+    let (mut last_coding, mut chunked): (Option<&[u8]>, _) = (None, 0);
     let (mut closes, mut stays) = (false, false);
     for header in headers {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
@@ -254,7 +267,10 @@ fn head(
         } else if is("content-type") && content_type.is_none() {
             content_type = content_type_of(header.value);
         } else if is("transfer-encoding") {
-            codings = Some(header.value);
+            for coding in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                last_coding = Some(coding);
+                chunked += usize::from(coding.eq_ignore_ascii_case(b"chunked"));
+            }
         } else if is("connection") {
             for option in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 closes |= option.eq_ignore_ascii_case(b"close");
@@ -262,19 +278,22 @@ fn head(
             }
         }
     }
-    let last_coding = codings.map(|all| all.rsplit(|byte| *byte == b',').next().unwrap_or(all));
-    let is_chunked =
-        last_coding.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+    let is_chunked = last_coding.is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
+    let is_empty = matches!(status, 204 | 304);
     let body = match (last_coding, size) {
-        _ if matches!(status, 204 | 304) => Body::Sized(0),
+        _ if is_empty => Body::Sized(0),
         (Some(_), _) if is_chunked => Body::Chunked(Chunk::Size),
         (None, Some(size)) => Body::Sized(size),
         (Some(_), _) | (None, None) => Body::ToEnd,
     };
-    // An answer of two lengths is not to be trusted about where the next one begins.
-    let two_lengths = codings.is_some() && size.is_some();
+    // Such an answer is not to be trusted about where the next one begins: of two lengths, chunked twice
+    // or by a server that cannot know of it, or with a body where there is none.
+    let in_doubt = match last_coding {
+        Some(_) => size.is_some() || chunked > 1 || version == 0 || is_empty,
+        None => status == 204 && size.is_some_and(|size| size > 0),
+    };
     let lasts = version > 0 || stays;
-    let keeps_alive = lasts && !closes && !two_lengths && body != Body::ToEnd;
+    let keeps_alive = lasts && !closes && !in_doubt && body != Body::ToEnd;
     Ok(Head { status, content_type, body, keeps_alive, at })
 }
 
@@ -417,11 +436,22 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n500000\r\n".to_owned(),
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxy\r\n".to_owned(),
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", "0".repeat(5_000)),
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}1\r\n",
+                "0".repeat(5_000)
+            ),
+            format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+                "1\r\nx\r\n".repeat(BYTES_MAX / 6)
+            ),
             format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(70_000)),
+            format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(70_000)),
+            "\r\n".repeat(5),
             format!("HTTP/1.1 200 OK\r\n\r\n{}", "y".repeat(5 << 20)),
         ] {
-            let piece = text.len().min(1_000);
-            assert_eq!(fed(text.as_bytes(), piece).unwrap_err(), Broken, "{text:.80}");
+            for piece in [1_000, text.len()] {
+                assert_eq!(fed(text.as_bytes(), piece).unwrap_err(), Broken, "{text:.80}");
+            }
         }
     }
 
