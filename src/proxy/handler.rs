@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::sync::SemaphorePermit;
 
 use super::flush::{Answered, Due};
 use super::poll::{self, Question};
@@ -16,7 +17,7 @@ use super::refusal::{self, Unread, malformed_rejection};
 use super::reply::Outgoing;
 use super::{Proxy, source, submit};
 use crate::domain::engine::Credential;
-use crate::domain::ids::TaskId;
+use crate::domain::ids::{KeyHash, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::Reason;
 use crate::domain::solve::{Form, Identity, Submission};
@@ -62,7 +63,7 @@ pub(super) async fn handle(
         request_id = outgoing.request_id().map(tracing::field::display),
         "answered"
     );
-    outgoing.into_response(&due, allow_origin)
+    outgoing.into_response(&due, allow_origin, head.headers)
 }
 
 async fn serve(
@@ -81,42 +82,61 @@ async fn serve(
         Endpoint::Res => Operation::Poll,
         Endpoint::Solve => Operation::Solve,
     };
-    let waits = head.headers.contains_key(http::header::EXPECT);
-    let _room = match room_needed(&body) {
-        None => None,
-        Some(kib) => {
-            let room = proxy.body_room.acquire_many(kib);
-            let Ok(room) = tokio::time::timeout(proxy.bounds.body_wait, room).await else {
+    let (body, _room) = if http_body::Body::is_end_stream(&body) {
+        (Bytes::new(), None)
+    } else {
+        let waits = head.headers.contains_key(http::header::EXPECT);
+        // Boxed: most polls have no body, and the future of the hot path stays small.
+        match Box::pin(receive(proxy, body, waits)).await {
+            Ok(received) => received,
+            Err(unread) => {
                 let hint = request::form_hint(&wire_head, &[]);
-                return (proxy.refuse_unread(operation, Unread::TooSlow, hint), false);
-            };
-            room.ok()
-        }
-    };
-    let body = match read(body, waits, proxy.bounds.body_wait).await {
-        Ok(body) => body,
-        Err(unread) => {
-            return (
-                proxy.refuse_unread(operation, unread, request::form_hint(&wire_head, &[])),
-                false,
-            );
+                return (proxy.refuse_unread(operation, unread, hint), false);
+            }
         }
     };
     let call = match request::parse(route, &wire_head, body.clone()) {
         Ok(call) => call,
         Err(malformed) => {
-            return (
-                proxy.refuse_malformed(
-                    operation,
-                    &malformed,
-                    request::form_hint(&wire_head, &body),
-                ),
-                false,
-            );
+            let hint = request::form_hint(&wire_head, &body);
+            return (proxy.refuse_malformed(operation, &malformed, hint), false);
         }
     };
     let allow_origin = call.header_acao();
-    (identify_and_answer(proxy, call, peer, &head.headers).await, allow_origin)
+    let asker = match identify(proxy, &call, peer, &head.headers) {
+        Ok(asker) => asker,
+        Err(refused) => return (*refused, allow_origin),
+    };
+    let outgoing = match Wanted::of(&call) {
+        Wanted::Solve(_) => Box::pin(solve(proxy, call, asker, &head.headers)).await,
+        Wanted::Action(action) => act(proxy, (&call, action), asker.identity, &head.headers).await,
+        Wanted::Unclear(malformed) => {
+            let rejection = malformed_rejection(&malformed);
+            proxy.gate.rejected(asker.identity, None, &rejection);
+            let rejections = proxy.gate.rejection_form(asker.identity);
+            let reply = refuse::malformed(&malformed, call.form(), rejections);
+            let refusee = Refusee::Tenant(asker.identity, None);
+            proxy.refuse_with(reply, Operation::Other, refusee, &rejection)
+        }
+    };
+    (outgoing, allow_origin)
+}
+
+/// Reads a body whole, and what keeps its room as long as it is kept.
+async fn receive(
+    proxy: &Proxy,
+    body: Incoming,
+    waits: bool,
+) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Unread> {
+    let wait = proxy.bounds.body_wait;
+    let room = match room_needed(&body) {
+        None => None,
+        Some(kib) => tokio::time::timeout(wait, proxy.body_room.acquire_many(kib))
+            .await
+            .map_err(|_| Unread::TooSlow)?
+            .ok(),
+    };
+    Ok((read(body, waits, wait).await?, room))
 }
 
 /// The room, in KiB, for a body that is large or of unknown length; `None` where it needs none.
@@ -165,21 +185,26 @@ async fn discard(body: &mut Incoming) {
     let _ = tokio::time::timeout(DISCARD_WAIT, discarding).await;
 }
 
-async fn identify_and_answer(
-    proxy: &Arc<Proxy>,
-    call: Call,
+/// Whose call it is.
+struct Asker {
+    identity: Identity,
+    source_ip: IpAddr,
+    key: Option<KeyHash>,
+}
+
+fn identify(
+    proxy: &Proxy,
+    call: &Call,
     peer: IpAddr,
     headers: &HeaderMap,
-) -> Outgoing {
-    let form = call.form();
+) -> Result<Asker, Box<Outgoing>> {
     let source_ip = source::source_ip(peer, headers, &proxy.config.load().trusted_proxies);
-    let hash = call.key().map(crate::wire::secret::Secret::sha256);
-    let credential = Credential { key: hash, prefix: call.tenant(), source_ip: Some(source_ip) };
-    let wanted = Wanted::of(&call);
-    let operation = wanted.operation();
-    let identity = match proxy.gate.identify(&credential) {
-        Ok(identity) => identity,
+    let key = call.key().map(crate::wire::secret::Secret::sha256);
+    let credential = Credential { key, prefix: call.tenant(), source_ip: Some(source_ip) };
+    match proxy.gate.identify(&credential) {
+        Ok(identity) => Ok(Asker { identity, source_ip, key }),
         Err(rejection) => {
+            let form = call.form();
             let rejections = proxy.config.load().defaults.rejections;
             let reply = match call.key() {
                 Some(key) if key.expose().len() == 32 => {
@@ -188,35 +213,24 @@ async fn identify_and_answer(
                 _ if rejection.reason == Reason::UnknownKey => refuse::wrong_key(form, rejections),
                 _ => refuse::rejection(&rejection, form, rejections, false),
             };
-            let refusee = Refusee::Asker(&credential);
-            return proxy.refuse_with(reply, operation, refusee, &rejection);
-        }
-    };
-    match wanted {
-        Wanted::Solve(_) => {
-            let submission = Submission {
-                identity,
-                captcha_type: call.captcha_type(),
-                form,
-                source_ip: Some(source_ip),
-                page: call
-                    .page_url()
-                    .and_then(|url| source::page(&url, proxy.config.load().log.urls)),
-                pingback: call.pingback(),
-                holder: proxy.gate.policy().pass_through.then_some(hash).flatten(),
-            };
-            let from = (identity, submission);
-            Box::pin(submit::submit(proxy, call, from, source::forwarded(headers))).await
-        }
-        Wanted::Action(action) => act(proxy, (&call, action), identity, headers).await,
-        Wanted::Unclear(malformed) => {
-            let rejection = malformed_rejection(&malformed);
-            proxy.gate.rejected(identity, None, &rejection);
-            let rejections = proxy.gate.rejection_form(identity);
-            let reply = refuse::malformed(&malformed, form, rejections);
-            proxy.refuse_with(reply, operation, Refusee::Tenant(identity, None), &rejection)
+            let (operation, refusee) = (Wanted::of(call).operation(), Refusee::Asker(&credential));
+            Err(Box::new(proxy.refuse_with(reply, operation, refusee, &rejection)))
         }
     }
+}
+
+async fn solve(proxy: &Arc<Proxy>, call: Call, asker: Asker, headers: &HeaderMap) -> Outgoing {
+    let Asker { identity, source_ip, key } = asker;
+    let submission = Submission {
+        identity,
+        captcha_type: call.captcha_type(),
+        form: call.form(),
+        source_ip: Some(source_ip),
+        page: call.page_url().and_then(|url| source::page(&url, proxy.config.load().log.urls)),
+        pingback: call.pingback(),
+        holder: proxy.gate.policy().pass_through.then_some(key).flatten(),
+    };
+    submit::submit(proxy, call, (identity, submission), source::forwarded(headers)).await
 }
 
 /// What a call is for.
@@ -258,20 +272,20 @@ async fn act(
     headers: &HeaderMap,
 ) -> Outgoing {
     let form = call.form();
-    let pass_through = proxy.gate.policy().pass_through;
+    let pass_through = || proxy.gate.policy().pass_through;
     let question = |call| Question { identity, form, call, headers };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
-        Action::Get2(Ids::One(task)) if pass_through => {
+        Action::Get2(Ids::One(task)) if pass_through() => {
             poll::one(proxy, question(Some(call)), &task).await
         }
-        Action::Get(Ids::Many(_)) | Action::Get2(Ids::Many(_)) if pass_through => {
+        Action::Get(Ids::Many(_)) | Action::Get2(Ids::Many(_)) if pass_through() => {
             Box::pin(forward(proxy, call, identity, (Operation::Poll, headers))).await
         }
-        Action::GetBalance if pass_through => {
+        Action::GetBalance if pass_through() => {
             Box::pin(forward(proxy, call, identity, (Operation::Balance, headers))).await
         }
-        Action::ThreadsInfo if pass_through => {
+        Action::ThreadsInfo if pass_through() => {
             Box::pin(forward(proxy, call, identity, (Operation::Threads, headers))).await
         }
         Action::Get(Ids::Many(tasks)) | Action::Get2(Ids::Many(tasks)) => {

@@ -241,7 +241,8 @@ pub(super) struct Asking {
     account: Name,
     form: Form,
     started: Mono,
-    timeout: Duration,
+    /// How much longer the provider may take.
+    left: Duration,
 }
 
 impl Asking {
@@ -254,7 +255,7 @@ impl Asking {
         let upstream = proxy.upstream.load_full();
         Self {
             started: proxy.clock.mono(),
-            timeout: proxy.config.load().upstream.poll_timeout,
+            left: proxy.config.load().upstream.poll_timeout,
             exchange: upstream.request("res.php", outgoing, headers, Kind::Poll),
             account: account.clone(),
             form,
@@ -263,12 +264,13 @@ impl Asking {
 
     /// What comes within `patience`; `None`: it can be waited for further.
     async fn answer(&mut self, proxy: &Proxy, patience: Duration) -> Option<Asked> {
-        let waited = proxy.clock.mono().since(self.started);
-        let left = self.timeout.saturating_sub(waited);
-        let answered = match self.exchange.answer(left.min(patience)).await {
+        let answered = match self.exchange.answer(self.left.min(patience)).await {
             Some(answered) => answered,
-            None if left <= patience => Err(UpstreamError::Timeout),
-            None => return None,
+            None if self.left <= patience => Err(UpstreamError::Timeout),
+            None => {
+                self.left -= patience;
+                return None;
+            }
         };
         let took = proxy.clock.mono().since(self.started);
         let (result, said, label) = match answered {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 
 use super::flush::{Answered, Due, Receipt};
 use crate::domain::ids::RequestId;
@@ -91,10 +91,16 @@ impl Outgoing {
         self.own.as_ref().and_then(|own| own.request_id)
     }
 
-    pub(super) fn into_response(self, due: &Due, allow_origin: bool) -> Response<Answered> {
+    /// `headers` are the request's: what holds them is used again, as hyper does with what comes back.
+    pub(super) fn into_response(
+        self,
+        due: &Due,
+        allow_origin: bool,
+        mut headers: HeaderMap,
+    ) -> Response<Answered> {
         let mut response = Response::new(Answered::new(self.body, self.receipts, due.clone()));
         *response.status_mut() = self.status;
-        let headers = response.headers_mut();
+        headers.clear();
         if let Some(content_type) = self.content_type {
             headers.insert(CONTENT_TYPE, content_type);
         }
@@ -113,6 +119,7 @@ impl Outgoing {
                 headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
             }
         }
+        *response.headers_mut() = headers;
         response
     }
 }

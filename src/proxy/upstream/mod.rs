@@ -147,7 +147,8 @@ struct Pool(Mutex<VecDeque<Idle>>);
 
 #[derive(Debug)]
 struct Idle {
-    connection: Connection,
+    /// Boxed, as it is moved several times for each request.
+    connection: Box<Connection>,
     timer: Option<Timer>,
     since: Mono,
 }
@@ -200,7 +201,12 @@ impl Upstream {
     fn written(&self, script: &str, outgoing: &Outgoing, headers: &[u8]) -> Option<Vec<u8>> {
         let query = outgoing.query.as_deref();
         let target = [&*self.target.base_path, script, query.unwrap_or_default()];
-        if target.iter().any(|part| part.bytes().any(|byte| byte <= b' ' || byte == 0x7f)) {
+        // Counted to the end, many bytes at a time, and not looked for one by one.
+        let ends_line = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
+        if target
+            .iter()
+            .any(|part| part.as_bytes().iter().filter(|byte| ends_line(byte)).count() > 0)
+        {
             return None;
         }
         let size = target.iter().map(|part| part.len()).sum::<usize>() + headers.len() + 160;
@@ -251,7 +257,7 @@ impl Upstream {
         }
     }
 
-    fn give_back(&self, pool: usize, connection: Connection, timer: Option<Timer>) {
+    fn give_back(&self, pool: usize, connection: Box<Connection>, timer: Option<Timer>) {
         let idle = Idle { connection, timer, since: self.clock.mono() };
         let mut pool = self.pools[pool].0.lock();
         let oldest = if pool.len() >= IDLE_MAX { pool.pop_front() } else { None };
@@ -260,9 +266,9 @@ impl Upstream {
         drop(oldest);
     }
 
-    async fn connect(self: Arc<Self>) -> Result<Connection, UpstreamError> {
+    async fn connect(self: Arc<Self>) -> Result<Box<Connection>, UpstreamError> {
         match tokio::time::timeout(self.target.connect_timeout, self.handshake()).await {
-            Ok(wire) => wire.map(Connection::new),
+            Ok(wire) => wire.map(|wire| Box::new(Connection::new(wire))),
             Err(_) => Err(UpstreamError::Connect),
         }
     }
@@ -300,9 +306,9 @@ pub(super) struct Exchange {
 enum Stage {
     /// Nothing went out.
     Begun(Request),
-    Connecting(Request, BoxFuture<'static, Result<Connection, UpstreamError>>),
+    Connecting(Request, BoxFuture<'static, Result<Box<Connection>, UpstreamError>>),
     /// Anything may have gone out: it is not sent again.
-    Sent(Request, Connection),
+    Sent(Request, Box<Connection>),
     Ended,
 }
 

@@ -166,11 +166,11 @@ pub fn parse(route: Route, head: &Head<'_>, body: Bytes) -> Result<Call, Malform
         }
     }
     check_unambiguous(&params)?;
-    let key = params.values("key").find(|value| !value.is_empty());
-    let key = key.map(|value| match std::str::from_utf8(&value) {
-        Ok(text) => Secret::new(text),
-        Err(_) => Secret::new(String::from_utf8_lossy(&value)),
-    });
+    let key = params
+        .named("key")
+        .map(|pair| lossy(params.text(pair)))
+        .find(|key| !key.is_empty())
+        .map(Secret::new);
     let content_type = head.content_type.cloned();
     Ok(Call { route, method: head.method.clone(), content_type, params, received, key })
 }
@@ -215,12 +215,7 @@ impl Call {
 
     /// The first value of that name, decoded; bytes that are not UTF-8 are shown as `U+FFFD`.
     pub fn param<'a>(&'a self, name: &'a str) -> Option<Cow<'a, str>> {
-        self.params.values(name).next().map(|value| match value {
-            // Far cheaper than the lossy reading, which is for what is no text.
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
-                .map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed),
-            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-        })
+        self.params.named(name).next().map(|pair| lossy(self.params.text(pair)))
     }
 
     /// Every parameter in order, decoded, the query's first.
@@ -271,6 +266,11 @@ impl Call {
     fn is_truthy(&self, name: &str) -> bool {
         is_truthy(&self.params, name)
     }
+}
+
+/// Text as it is, which is far cheaper than the lossy reading of what is none.
+fn lossy<'a>(text: Result<Cow<'a, str>, Cow<'a, [u8]>>) -> Cow<'a, str> {
+    text.unwrap_or_else(|bytes| Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn form(params: &Params) -> Form {
@@ -332,21 +332,26 @@ const DECISIVE: [&str; 16] = [
 /// Those of them that must be text.
 const TEXT: usize = 5;
 
+/// Of several complaints, the one about the name that stands first in [`DECISIVE`].
 fn check_unambiguous(params: &Params) -> Result<(), Malformed> {
-    for (index, name) in DECISIVE.into_iter().enumerate() {
-        let mut values = params.values(name);
-        let Some(first) = values.next() else { continue };
-        if values.any(|value| value != first) {
-            return Err(match name {
-                "key" => Malformed::TwoKeys,
-                _ => Malformed::TwoValues { name },
-            });
-        }
-        if index < TEXT && std::str::from_utf8(&first).is_err() {
-            return Err(Malformed::NotUtf8 { name });
+    let mut before = [None; DECISIVE.len()];
+    let mut found: Option<(usize, Malformed)> = None;
+    for pair in &params.pairs {
+        let place = DECISIVE.into_iter().position(|name| params.is_named(pair, name));
+        let Some((place, name)) = place.map(|place| (place, DECISIVE[place])) else { continue };
+        let malformed = match before[place].replace(pair) {
+            None if place >= TEXT || params.text(pair).is_ok() => continue,
+            None => Malformed::NotUtf8 { name },
+            // One that differs from none of its neighbours differs from none.
+            Some(other) if params.value(other) == params.value(pair) => continue,
+            Some(_) if name == "key" => Malformed::TwoKeys,
+            Some(_) => Malformed::TwoValues { name },
+        };
+        if found.as_ref().is_none_or(|(other, _)| place <= *other) {
+            found = Some((place, malformed));
         }
     }
-    Ok(())
+    found.map_or(Ok(()), |(_, malformed)| Err(malformed))
 }
 
 #[cfg(test)]

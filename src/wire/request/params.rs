@@ -67,17 +67,30 @@ impl Params {
     }
 
     /// The values of every parameter of that name.
+    #[inline]
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        self.pairs.iter().filter(move |pair| self.is_named(pair, name)).map(|pair| self.value(pair))
+        self.named(name).map(|pair| self.value(pair))
+    }
+
+    /// Every parameter of that name.
+    #[inline]
+    pub(super) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Pair> {
+        self.pairs.iter().filter(move |pair| self.is_named(pair, name))
     }
 
     /// Whether a lenient server (PHP above all) would file the pair under that name: PHP drops leading
     /// spaces, ends a name at NUL or `[`, and turns spaces and dots into underscores. Read in any
     /// stricter way, ` key`, `key%00` or `key[]` would carry a value past the sidecar unseen.
+    #[inline]
     pub(super) fn is_named(&self, pair: &Pair, name: &str) -> bool {
         if pair.is_plain {
-            return pair.name.len() == name.len() && self.raw(pair, &pair.name) == name.as_bytes();
+            pair.name.len() == name.len() && self.raw(pair, &pair.name) == name.as_bytes()
+        } else {
+            self.reads_as(pair, name)
         }
+    }
+
+    fn reads_as(&self, pair: &Pair, name: &str) -> bool {
         let decoded = self.name(pair);
         let seen = decoded
             .iter()
@@ -85,6 +98,25 @@ impl Params {
             .take_while(|&&byte| byte != 0 && byte != b'[')
             .map(|&byte| if matches!(byte, b' ' | b'.') { b'_' } else { byte });
         seen.eq(name.bytes())
+    }
+
+    /// The value of a pair, if it is text.
+    pub(super) fn text(&self, pair: &Pair) -> Result<Cow<'_, str>, Cow<'_, [u8]>> {
+        // Of a query, which is text, a part needs no second look.
+        if let (Place::Query, Some(range)) = (pair.place, &pair.value)
+            && let Some(text) = self.query.as_deref().and_then(|query| query.get(range.clone()))
+            && memchr2(b'%', b'+', text.as_bytes()).is_none()
+        {
+            return Ok(Cow::Borrowed(text));
+        }
+        match self.value(pair) {
+            Cow::Borrowed(bytes) => {
+                std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| Cow::Borrowed(bytes))
+            }
+            Cow::Owned(bytes) => {
+                String::from_utf8(bytes).map(Cow::Owned).map_err(|error| error.into_bytes().into())
+            }
+        }
     }
 
     fn decoded(&self, pair: &Pair, range: &Range<usize>) -> Cow<'_, [u8]> {

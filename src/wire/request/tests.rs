@@ -122,6 +122,21 @@ fn bytes_that_are_no_text_pass_unless_they_are_needed() {
 }
 
 #[test]
+fn of_several_faults_the_one_of_the_first_name_is_told() {
+    for (query, expected) in [
+        ("id=1&id=2&key=a&key=b", Malformed::TwoKeys),
+        ("key=a&key=b&id=1&id=2", Malformed::TwoKeys),
+        ("ids=%ff&method=%ff", Malformed::NotUtf8 { name: "method" }),
+        ("id=%ff&method=a&method=b", Malformed::TwoValues { name: "method" }),
+        ("key=%ff&key=a", Malformed::TwoKeys),
+        ("canvas=1&canvas=2&id=%ff", Malformed::NotUtf8 { name: "id" }),
+        ("key=a&key=b&key=a", Malformed::TwoKeys),
+    ] {
+        assert_eq!(get("/res.php", query).unwrap_err(), expected, "{query}");
+    }
+}
+
+#[test]
 fn only_get_and_post_are_served() {
     let head = Head { method: &Method::PUT, query: None, content_type: None };
     let route = route("/in.php").unwrap();

@@ -1,12 +1,12 @@
 //! What goes to the provider: the call with another key, and polls of the sidecar's own.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 
-use super::params::{Coding, Pair, Place, encode_into};
+use super::params::{Coding, Pair, Place, encode_into, is_plain};
 use super::{Call, Form};
 use crate::domain::ids::TaskId;
 use crate::wire::secret::Secret;
@@ -61,8 +61,11 @@ pub(super) fn upstream(call: &Call, real_key: Option<&Secret>) -> Upstream {
         Some(_) => Some(HeaderValue::from_static("application/x-www-form-urlencoded")),
         None => call.content_type.clone(),
     };
-    let mut encoded = Vec::new();
-    encode_into(&mut encoded, real_key.expose().as_bytes());
+    let mut encoded = Cow::Borrowed(real_key.expose().as_bytes());
+    if !is_plain(&encoded) {
+        encoded = Cow::Owned(Vec::new());
+        encode_into(encoded.to_mut(), real_key.expose().as_bytes());
+    }
     let keys = |place| {
         let is_key = move |pair: &&Pair| pair.place == place && call.params.is_named(pair, "key");
         call.params.pairs.iter().filter(is_key)
@@ -90,12 +93,9 @@ fn splice<'a>(
     encoded: &[u8],
     plain: &Secret,
 ) -> Option<Vec<u8>> {
-    let values: Vec<(&Range<usize>, Coding)> =
-        keys.filter_map(|pair| Some((pair.value.as_ref()?, pair.coding))).collect();
-    if values.is_empty() {
-        return None;
-    }
-    let mut target = Vec::with_capacity(source.len() + values.len() * encoded.len());
+    let mut values = keys.filter_map(|pair| Some((pair.value.as_ref()?, pair.coding))).peekable();
+    values.peek()?;
+    let mut target = Vec::with_capacity(source.len() + encoded.len());
     let mut copied = 0;
     for (range, coding) in values {
         target.extend_from_slice(source.get(copied..range.start).unwrap_or_default());
