@@ -31,8 +31,8 @@ fn an_alias_bomb_is_not_set_off() {
 
 #[test]
 fn size_is_bounded_before_anything_is_parsed() {
-    let text = "[".repeat((1 << 20) + 1);
-    assert_eq!(faults(&text), "f.yaml: is larger than 1 MiB; split off what is not config");
+    let text = "[".repeat((4 << 20) + 1);
+    assert_eq!(faults(&text), "f.yaml: is larger than 4 MiB; split off what is not config");
 }
 
 #[test]

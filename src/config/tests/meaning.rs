@@ -196,8 +196,8 @@ fn a_file_that_cannot_be_read_is_one_fault() {
     assert_eq!(fault(), format!("{shown}: cannot be read: No such file or directory (os error 2)"));
     std::fs::write(&path, [0xff]).unwrap();
     assert_eq!(fault(), format!("{shown}: is not UTF-8 text; save it as UTF-8"));
-    std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
-    assert_eq!(fault(), format!("{shown}: is larger than 1 MiB; split off what is not config"));
+    std::fs::write(&path, vec![b'#'; (4 << 20) + 1]).unwrap();
+    assert_eq!(fault(), format!("{shown}: is larger than 4 MiB; split off what is not config"));
 }
 
 #[test]
