@@ -144,7 +144,14 @@ struct Connection {
 impl Connection {
     async fn accept(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let _ = stream.set_nodelay(true);
-        let Some(tls) = tls else { return self.run(stream).await };
+        match tls {
+            None => self.run(stream).await,
+            // Boxed, so that a connection in the clear has no room for it.
+            Some(tls) => Box::pin(self.secured(stream, tls)).await,
+        }
+    }
+
+    async fn secured(self, stream: TcpStream, tls: TlsAcceptor) {
         match tokio::time::timeout(self.proxy.bounds.handshake_wait, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.run(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
