@@ -10,11 +10,12 @@ use solvegate::wire::refuse;
 
 const README: &str = include_str!("../README.md");
 const CONFIG: &str = include_str!("../docs/config.md");
-const METRICS: [&str; 4] = [
+const METRICS: [&str; 5] = [
     include_str!("../src/record/metrics/mod.rs"),
     include_str!("../src/record/metrics/money.rs"),
     include_str!("../src/record/metrics/scrape.rs"),
     include_str!("../src/record/metrics/slo.rs"),
+    include_str!("../src/record/metrics/tenants.rs"),
 ];
 
 #[test]
