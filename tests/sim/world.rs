@@ -367,10 +367,11 @@ impl World {
         self.seen.lock().trouble_at = Some(self.ms());
     }
 
-    /// Whether the record could not be written a moment ago.
+    /// Whether the record cannot be written, or was found so a moment ago.
     pub(crate) fn is_store_in_trouble(&self) -> bool {
         let trouble_at = self.seen.lock().trouble_at;
-        trouble_at.is_some_and(|at| self.ms() - at <= 3_000)
+        self.plan.store.failing.contains(&self.ms())
+            || trouble_at.is_some_and(|at| self.ms() - at <= 3_000)
     }
 
     /// The sidecar handed over the answer of that task.
@@ -386,7 +387,9 @@ impl World {
         let recorded = {
             let book = self.book.lock();
             book.charge(id).is_some()
-                || book.task(id).is_some_and(|task| task.state != TaskState::Open)
+                || book.task(id).is_some_and(|task| {
+                    matches!(task.state, TaskState::Offered | TaskState::Settled)
+                })
         };
         if !recorded && self.is_store_in_trouble() {
             self.seen.lock().unrecorded.insert(id.to_owned());
