@@ -56,6 +56,19 @@ fn it_asks_on_after_the_deadline_only_where_an_unfetched_answer_is_charged() {
 }
 
 #[test]
+fn what_is_due_is_done_in_steps_with_one_number_of_polls_over_all() {
+    let mut engine = engine(|_| ());
+    for id in ["t1", "t2", "t3"] {
+        open(&mut engine, id, START);
+    }
+    let (mut due, mut steps) = (Vec::new(), 0);
+    while engine.expire_some(1, 2, &mut due, START + secs(30)) {
+        steps += 1;
+    }
+    assert_eq!((due.len(), steps), (2, 3));
+}
+
+#[test]
 fn it_asks_no_more_once_it_knows() {
     for result in [solved(), failed()] {
         let mut engine = engine(|_| ());
