@@ -187,12 +187,17 @@ impl Store {
             // A panic of the writer was reported by its own hook; what it held is in `left`.
             let _ = writer.join();
         }
-        if left.is_empty() {
-            return Ok(());
+        let closed = if left.is_empty() {
+            Ok(())
+        } else {
+            let spill = spill::save(&self.path, &left)
+                .inspect_err(|error| tracing::error!(%error, left = left.len(), "cannot spill"));
+            Err(Unflushed { left: left.len(), spill: spill.ok() })
+        };
+        if stopped {
+            self.shared.unlock();
         }
-        let spill = spill::save(&self.path, &left)
-            .inspect_err(|error| tracing::error!(%error, left = left.len(), "cannot spill"));
-        Err(Unflushed { left: left.len(), spill: spill.ok() })
+        closed
     }
 
     #[cfg(test)]

@@ -281,10 +281,18 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Leaves the record to others: nobody here writes any more, though requests that were cut off may
+    /// hold this for a moment.
+    pub(super) fn unlock(&self) {
+        let _ = self.lock.unlock();
+    }
+}
+
 impl Drop for Shared {
     fn drop(&mut self) {
         // Closing alone would leave it to a child that another thread is just starting.
-        let _ = self.lock.unlock();
+        self.unlock();
     }
 }
 

@@ -27,6 +27,17 @@ fn a_second_opener_is_refused_until_the_first_is_gone() {
 }
 
 #[test]
+fn a_closed_one_is_left_to_others_though_somebody_holds_it_still() {
+    let home = home();
+    let (first, _) = open(&home);
+    wait(first.durable(bind(1)));
+    first.close(Duration::from_secs(10)).unwrap();
+
+    assert_eq!(open(&home).1.tasks.len(), 1);
+    drop(first);
+}
+
+#[test]
 fn a_child_that_is_just_being_started_does_not_keep_the_lock() {
     let home = home();
     let stop = std::sync::atomic::AtomicBool::new(false);
