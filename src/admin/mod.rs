@@ -27,6 +27,7 @@ use hyper_util::service::TowerToHyperService;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,8 +38,8 @@ use crate::gate::Gate;
 use crate::keyring::Command;
 use crate::record::metrics::CONTENT_TYPE as METRICS_TYPE;
 
-/// Time for a request's head to come in.
-const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// Time for a request's head to come in, for its body, and for each piece of the answer to be taken.
+const CLIENT_WAIT: Duration = Duration::from_secs(10);
 
 /// Bills that are streamed at once; further ones wait. Each occupies one of the threads that changes of keys
 /// and of the config need too.
@@ -92,10 +93,12 @@ pub async fn serve(
         tasks.spawn(async move {
             let _permit = permit;
             let service = TowerToHyperService::new(router);
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(CLIENT_WAIT));
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WAIT)
-                .serve_connection(TokioIo::new(stream), service);
+                .header_read_timeout(CLIENT_WAIT)
+                .serve_connection(TokioIo::new(Box::pin(stream)), service);
             tokio::pin!(connection);
             let served = tokio::select! {
                 served = connection.as_mut() => served,

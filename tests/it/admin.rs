@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::get;
+use crate::support::client::{get, post};
 use crate::support::usual::traffic;
 use crate::support::{ACCOUNT, ACME, Api, Client, Setup, TOKEN, World, until_it};
 
@@ -313,5 +313,42 @@ async fn the_admin_port_serves_so_many_connections_and_no_more() {
         reqwest::get(url).await.is_ok_and(|answer| answer.status() == 200)
     })
     .await;
+    world.close(0).await;
+}
+
+/// Clients that ask for much and take nothing must not keep Prometheus out for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_read_on_give_their_place_back() {
+    let world = World::start(Setup::default()).await;
+    let admin = world.app().admin;
+    let mut stuck = Vec::new();
+    for _ in 0..128 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut client = Client::over(socket.connect(admin).await.unwrap());
+        client.send(get("/api/v1/openapi.json").repeat(200).as_bytes()).await;
+        stuck.push(client);
+    }
+    assert!(Client::connect(admin).await.is_closed().await, "they take all places");
+
+    until_it("there is room again", async || {
+        reqwest::get(format!("http://{admin}/healthz")).await.is_ok_and(|got| got.status() == 200)
+    })
+    .await;
+    drop(stuck);
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_does_not_come_is_not_waited_for_for_ever() {
+    let world = World::start(Setup { tenants: TENANTS, ..Setup::default() }).await;
+    let mut client = Client::connect(world.app().admin).await;
+    let whole = post("/api/v1/tenants/acme/credits", "application/json", b"{\"usd\": 1}");
+    client.send(&whole[..whole.len() - 1]).await;
+
+    let answer = client.answer().await;
+
+    assert_eq!(answer.status, 408, "{answer:?}");
+    assert!(client.is_closed().await);
     world.close(0).await;
 }

@@ -97,6 +97,7 @@ pub(crate) fn run(seed: u64) -> Outcome {
         world.wrong(Invariant::NoPanic, what);
     }
     let counts = std::mem::take(&mut world.seen.lock().counts);
+    world.end();
     Outcome { seed, wrong: world.found(), trace: world.take_trace(), counts }
 }
 

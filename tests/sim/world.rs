@@ -233,6 +233,13 @@ impl World {
         *self.process.lock() = Some(process);
     }
 
+    /// Lets go of what holds the world in turn; it would outlive its seed, and many of them fill all memory.
+    pub(crate) fn end(&self) {
+        let process = self.process.lock().take();
+        let links = std::mem::take(&mut *self.links.lock());
+        drop((process, links));
+    }
+
     /// The process dies at once: its connections end, what it did not commit is lost. Its tasks run on
     /// as ghosts that reach nobody.
     pub(crate) fn crash(&self) {

@@ -3,24 +3,37 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use jiff::civil::Date;
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::super::Admin;
+use super::super::{Admin, CLIENT_WAIT};
 use crate::domain::engine::Snapshot;
 use crate::domain::money::Money;
 use crate::domain::time::Wall;
 use crate::record::store::Reader;
 
 /// A body, a query or a path that does not fit is answered like every other error.
-#[derive(FromRequest)]
-#[from_request(via(axum::Json), rejection(ApiError))]
 pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let body = axum::Json::from_request(request, state);
+        let Ok(body) = tokio::time::timeout(CLIENT_WAIT, body).await else {
+            let message = format!("the body did not come in within {} s", CLIENT_WAIT.as_secs());
+            let status = StatusCode::REQUEST_TIMEOUT;
+            return Err(ApiError { status, reason: "bad_request", message });
+        };
+        Ok(Self(body?.0))
+    }
+}
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::super::Admin;
+use super::super::{Admin, CLIENT_WAIT};
 use super::answer::{ApiError, At, Json, Path, Query, Usd, known_tenant, month, read};
 use crate::domain::ids::Name;
 use crate::domain::money::Money;
@@ -25,10 +24,6 @@ use crate::record::store::{BillRow, Reader, ThreadTimeRow, UsageBy, UsageRow};
 /// Chunks of a bill that wait for a slow reader.
 const CHUNKS: usize = 4;
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// A reader that takes no chunk for this long is cut off: while a bill is read, the record's log (`-wal`)
-/// only grows.
-const READER_WAIT: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
 pub(super) struct BillQuery {
@@ -137,7 +132,8 @@ struct Chunks {
 impl Chunks {
     fn send(&mut self, chunk: Bytes) -> io::Result<()> {
         let Some(sender) = self.sender.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let sending = async { tokio::time::timeout(READER_WAIT, sender.send(chunk)).await };
+        // While a bill is read, the record's log (`-wal`) only grows.
+        let sending = async { tokio::time::timeout(CLIENT_WAIT, sender.send(chunk)).await };
         match self.runtime.block_on(sending) {
             Ok(Ok(())) => {
                 self.sender = Some(sender);
