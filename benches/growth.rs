@@ -153,7 +153,7 @@ fn scrape(tenants: u32) {
         load.open(number);
     }
     let text = load.scrape();
-    let series = text.split(|byte| *byte == b'\n').filter(|line| line.first() != Some(&b'#'));
+    let series = text.lines().filter(|line| !line.starts_with('#'));
     print!("{} {} ", series.count() - 1, text.len());
     let took = (0..SCRAPES).map(|_| timed(1, || drop(black_box(load.scrape()))));
     println!("{}", took.fold(f64::MAX, f64::min) / 1e6);
@@ -293,7 +293,7 @@ impl Load {
         waits.push(timed(1, || self.gate.delivered(solve)));
     }
 
-    fn scrape(&self) -> Vec<u8> {
+    fn scrape(&self) -> String {
         let (snapshot, store) = (self.gate.snapshot_in_steps(), self.gate.store_figures());
         self.gate.metrics().render(&snapshot, &store).unwrap()
     }

@@ -92,7 +92,8 @@ fn callers_wait(durability: Durability, callers: u64) {
 
 /// Settlements come evenly, whatever becomes of those before; each is waited for from when it was due.
 fn at_a_rate(durability: Durability, per_second: u32) {
-    const RUN: Duration = Duration::from_secs(5);
+    const SECONDS: u32 = 5;
+    const RUN: Duration = Duration::from_secs(SECONDS as u64);
     let home = tempfile::tempdir_in(".").unwrap();
     let store = open(&home.path().join("bench.db"), durability);
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -107,8 +108,9 @@ fn at_a_rate(durability: Durability, per_second: u32) {
         waits
     });
     let (begin, busy) = (Instant::now(), busy_of("store"));
-    for number in 0..per_second * 5 {
-        let due = begin + RUN * number / (per_second * 5);
+    let settlements = per_second * SECONDS;
+    for number in 0..settlements {
+        let due = begin + RUN * number / settlements;
         while let Some(early) = due.checked_duration_since(Instant::now()) {
             std::thread::sleep(early);
         }

@@ -95,6 +95,8 @@ def memory(bench, name):
     for number in IDLE:
         while len(connections) < number:
             connections += connect(peer, task, BATCH)
+        # Solvegate gives a connection's buffers up after a second.
+        time.sleep(2)
         figures[number] = steady(peer)
     closed = sum(not is_open(connection) for connection in connections)
     if closed:

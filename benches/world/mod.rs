@@ -9,8 +9,8 @@ use solvegate::domain::captcha_type::CaptchaType;
 use solvegate::domain::ids::{KeyHash, TaskId};
 use solvegate::domain::money::Money;
 use solvegate::domain::policy::{
-    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, Prepaid, PriceList, Priority,
-    Rate, RejectionForm, Slo, SloPolicy, TenantPolicy, Threads,
+    AccountPolicy, KeyPolicy, Limits, Policy, Prepaid, PriceList, Rate, Slo, SloPolicy,
+    TenantPolicy, Threads,
 };
 
 pub(crate) fn task(number: u64) -> Option<TaskId> {
@@ -36,25 +36,12 @@ pub(crate) fn policy(tenants: u32) -> Policy {
         allow_types: Some([CaptchaType::RecaptchaV2, CaptchaType::Turnstile].into()),
     };
     let tenant = |number: u32| {
-        let key = KeyPolicy {
-            hash: key(number),
-            rerolls: Vec::new(),
-            limits: limits.clone(),
-            priority: Priority::Normal,
-            allow_from: Vec::new(),
-            expires: None,
-        };
+        let key = KeyPolicy { limits: limits.clone(), ..KeyPolicy::new(key(number)) };
+        let prices = PriceList::resolve(Money::from_micros(3_000), &BTreeMap::new());
         let tenant = TenantPolicy {
-            account: "main".into(),
             limits: limits.clone(),
-            priority: Priority::Normal,
-            enforce: true,
-            rejections: RejectionForm::Provider,
-            charge: Charge::Delivered,
-            overdraft: Overdraft::None,
-            accept_account_key: false,
-            prices: PriceList::resolve(Money::from_micros(3_000), &BTreeMap::new()),
             keys: [("prod".into(), key)].into(),
+            ..TenantPolicy::new("main".into(), prices)
         };
         (format!("tenant-{number}").into(), Arc::new(tenant))
     };

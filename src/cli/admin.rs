@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use super::table::harmless;
 use super::{ConfigFile, fail};
 use crate::wire::secret::Secret;
 
@@ -185,7 +186,7 @@ impl AdminClient {
         let error: Option<Value> = serde_json::from_str(&text(response).await?).ok();
         let message = error.as_ref().and_then(|error| error["message"].as_str());
         Err(match message {
-            Some(message) => CommandError::Refused(message.trim_end().to_owned()),
+            Some(message) => CommandError::Refused(harmless(message.trim_end())),
             None => CommandError::Stranger(self.base.clone()),
         })
     }

@@ -59,8 +59,6 @@ async fn test(admin: &AdminArgs) -> Result<(), CommandError> {
 /// `ok`, or why not.
 fn result(webhook: &Value) -> String {
     let result = word(&webhook["result"]);
-    match webhook["error"].as_str() {
-        Some(why) => format!("{result}: {why}"),
-        None => result,
-    }
+    let why = &webhook["error"];
+    if why.is_null() { result } else { format!("{result}: {}", word(why)) }
 }

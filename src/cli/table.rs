@@ -62,7 +62,7 @@ pub(super) fn word(value: &Value) -> String {
 }
 
 /// The text with control characters spelled out.
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { shown.extend(c.escape_unicode()) } else { shown.push(c) }

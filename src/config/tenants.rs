@@ -190,16 +190,11 @@ pub(super) fn or_pass_through(
 ) -> BTreeMap<Name, Arc<TenantPolicy>> {
     if tenants.is_empty() {
         let anybody = TenantPolicy {
-            account: "default".into(),
-            limits: Limits::default(),
-            priority: Priority::Normal,
             enforce: defaults.enforce,
             rejections: defaults.rejections,
             charge: defaults.charge,
             overdraft: defaults.overdraft,
-            accept_account_key: false,
-            prices: defaults.prices.clone(),
-            keys: BTreeMap::new(),
+            ..TenantPolicy::new("default".into(), defaults.prices.clone())
         };
         tenants.insert("default".into(), Arc::new(anybody));
     }

@@ -96,6 +96,24 @@ pub struct TenantPolicy {
     pub keys: BTreeMap<Name, KeyPolicy>,
 }
 
+impl TenantPolicy {
+    /// A tenant without keys and without limits; the rest as a config has it that says nothing of it.
+    pub fn new(account: Name, prices: PriceList) -> Self {
+        Self {
+            account,
+            limits: Limits::default(),
+            priority: Priority::Normal,
+            enforce: true,
+            rejections: RejectionForm::Provider,
+            charge: Charge::Delivered,
+            overdraft: Overdraft::None,
+            accept_account_key: false,
+            prices,
+            keys: BTreeMap::new(),
+        }
+    }
+}
+
 /// A tenant's virtual API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPolicy {
@@ -114,6 +132,18 @@ pub struct KeyPolicy {
 }
 
 impl KeyPolicy {
+    /// A key without limits, good for ever and from anywhere.
+    pub fn new(hash: KeyHash) -> Self {
+        Self {
+            hash,
+            rerolls: Vec::new(),
+            limits: Limits::default(),
+            priority: Priority::Normal,
+            allow_from: Vec::new(),
+            expires: None,
+        }
+    }
+
     /// Every hash that is this key.
     pub fn hashes(&self) -> impl Iterator<Item = KeyHash> {
         std::iter::once(self.hash).chain(self.rerolls.iter().copied())

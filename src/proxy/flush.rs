@@ -69,7 +69,7 @@ pub(super) struct AtFlush {
 
 /// A response body, cut where an answer with a receipt ends.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(super) struct Body {
     left: Bytes,
     sent: usize,
     /// Each with the place in the body where its answer ends, in their order.
@@ -77,13 +77,13 @@ pub(super) struct Answered {
     due: Due,
 }
 
-impl Answered {
+impl Body {
     pub(super) fn new(data: Bytes, receipts: Vec<(usize, Receipt)>, due: Due) -> Self {
         Self { left: data, sent: 0, receipts: receipts.into(), due }
     }
 }
 
-impl http_body::Body for Answered {
+impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -144,9 +144,10 @@ impl<S> Flushing<S> {
         Self { stream, ahead: Bytes::new(), timer, due, write_wait, blocked: None }
     }
 
-    /// With bytes that were read from it and not used.
-    pub(super) fn with_ahead(mut self, ahead: Bytes) -> Self {
-        self.ahead = ahead;
+    /// With bytes that were read from it and not used. They are copied: they may be a few, or none, of a
+    /// large buffer, which would be kept whole.
+    pub(super) fn with_ahead(mut self, ahead: &[u8]) -> Self {
+        self.ahead = Bytes::copy_from_slice(ahead);
         self
     }
 

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::SemaphorePermit;
 
-use super::flush::{Answered, Due};
+use super::flush::{Body, Due};
 use super::poll::{self, Question};
 use super::refusal::{self, Unread, malformed_rejection};
 use super::reply::Outgoing;
@@ -44,7 +44,7 @@ pub(super) async fn handle(
     peer: IpAddr,
     due: Due,
     request: Request<Incoming>,
-) -> Response<Answered> {
+) -> Response<Body> {
     let started = proxy.clock.mono();
     let (head, body) = request.into_parts();
     // A status of 200 to CONNECT would grant a tunnel, whatever the body says.
@@ -150,9 +150,6 @@ fn room_needed(body: &Incoming) -> Option<u32> {
 
 /// Reads a body whole, within `wait`. `waits`: the client sends it only when asked to.
 async fn read(mut body: Incoming, waits: bool, wait: Duration) -> Result<Bytes, Unread> {
-    if http_body::Body::is_end_stream(&body) {
-        return Ok(Bytes::new());
-    }
     if http_body::Body::size_hint(&body).lower() > BODY_BYTES_MAX as u64 {
         if !waits {
             discard(&mut body).await;

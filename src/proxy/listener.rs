@@ -12,7 +12,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -171,12 +171,15 @@ impl Connection {
             let begun = tokio::select! {
                 biased;
                 begun = stream.begun() => begun,
-                () = self.stop.cancelled() => return self.proxy.let_go.cancel(),
-                () = timer.after(wait) => return,
+                () = self.stop.cancelled() => {
+                    self.proxy.let_go.cancel();
+                    break;
+                }
+                () = timer.after(wait) => break,
             };
             let still = match begun {
                 Ok(true) => Box::pin(self.serve(stream, &timer, &due)).await,
-                Ok(false) => return,
+                Ok(false) => break,
                 Err(error) => Err(error.into()),
             };
             match still {
@@ -186,6 +189,8 @@ impl Connection {
             }
             wait = head_wait.saturating_sub(STILL);
         }
+        // Over TLS, an end that is not announced looks like a cut.
+        let _ = stream.shutdown().await;
     }
 
     /// Serves requests until the connection ends, or is still and given back.
@@ -219,7 +224,7 @@ impl Connection {
             served = served => {
                 let Some(served) = served else {
                     let parts = connection.into_parts();
-                    return Ok(Some(parts.io.into_inner().with_ahead(parts.read_buf)));
+                    return Ok(Some(parts.io.into_inner().with_ahead(&parts.read_buf)));
                 };
                 served?;
             }

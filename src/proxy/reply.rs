@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 
-use super::flush::{Answered, Due, Receipt};
+use super::flush::{Body, Due, Receipt};
 use crate::domain::ids::RequestId;
 use crate::domain::solve::{Answer, Form};
 use crate::record::metrics::Operation;
@@ -97,8 +97,8 @@ impl Outgoing {
         due: &Due,
         allow_origin: bool,
         mut headers: HeaderMap,
-    ) -> Response<Answered> {
-        let mut response = Response::new(Answered::new(self.body, self.receipts, due.clone()));
+    ) -> Response<Body> {
+        let mut response = Response::new(Body::new(self.body, self.receipts, due.clone()));
         *response.status_mut() = self.status;
         headers.clear();
         if let Some(content_type) = self.content_type {

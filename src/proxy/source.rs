@@ -1,5 +1,6 @@
 //! Where a request really comes from, and which of its headers go on.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::HeaderMap;
@@ -79,28 +80,37 @@ fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
 /// What is kept of a page's URL: a URL may hold personal data, so by default its host alone.
 pub(super) fn page(url: &str, keep: LogUrls) -> Option<Box<str>> {
     const PAGE_BYTES_MAX: usize = 512;
+    const HOST_BYTES_MAX: usize = 255;
     match keep {
         LogUrls::None => None,
         LogUrls::Whole => {
-            let end =
-                (0..=url.len().min(PAGE_BYTES_MAX)).rev().find(|end| url.is_char_boundary(*end))?;
-            Some(harmless(&url[..end]))
+            let kept = harmless(&url[..url.floor_char_boundary(PAGE_BYTES_MAX)]);
+            Some(kept[..kept.floor_char_boundary(PAGE_BYTES_MAX)].into())
         }
         LogUrls::Host => {
             let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
             let authority = rest.split(['/', '?', '#']).next()?;
             let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            (!host.is_empty() && host.len() <= 255).then(|| harmless(host))
+            let kept = harmless(&host[..host.floor_char_boundary(HOST_BYTES_MAX + 1)]);
+            (1..=HOST_BYTES_MAX).contains(&kept.len()).then(|| (*kept).into())
         }
     }
 }
 
 /// A control character has no place in a URL, and would be obeyed by the terminal that shows the record.
-fn harmless(url: &str) -> Box<str> {
-    if url.chars().any(char::is_control) {
-        return utf8_percent_encode(url, CONTROLS).to_string().into();
+fn harmless(url: &str) -> Cow<'_, str> {
+    if !url.contains(char::is_control) {
+        return url.into();
     }
-    url.into()
+    let mut kept = String::with_capacity(url.len() + 16);
+    for c in url.chars() {
+        if c.is_control() {
+            kept.extend(utf8_percent_encode(c.encode_utf8(&mut [0; 4]), CONTROLS));
+        } else {
+            kept.push(c);
+        }
+    }
+    kept.into()
 }
 
 #[cfg(test)]
@@ -167,7 +177,11 @@ mod tests {
     fn what_a_terminal_would_obey_is_kept_encoded() {
         let url = "https://a\u{1b}[2J.example/\u{9b}\u{7}é\r\n";
         assert_eq!(page(url, LogUrls::Host).as_deref(), Some("a%1B[2J.example"));
-        let whole = "https://a%1B[2J.example/%C2%9B%07%C3%A9%0D%0A";
+        let whole = "https://a%1B[2J.example/%C2%9B%07é%0D%0A";
         assert_eq!(page(url, LogUrls::Whole).as_deref(), Some(whole));
+        let many = "\u{1b}".repeat(300);
+        assert_eq!(page(&many, LogUrls::Whole).unwrap().len(), 512);
+        assert_eq!(page(&many[..85], LogUrls::Host).unwrap().len(), 255);
+        assert_eq!(page(&many[..86], LogUrls::Host), None);
     }
 }

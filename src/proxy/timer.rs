@@ -31,7 +31,7 @@ pub(super) struct ConnectionTimer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     timer: Mutex<Timer>,
-    /// How long hyper waits for a head, from the end of the answer before.
+    /// How long hyper waits for a head.
     head_wait: Duration,
     /// Bytes came in since it began to wait.
     stirred: AtomicBool,

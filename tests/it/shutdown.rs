@@ -91,5 +91,9 @@ async fn the_tls_listener_serves_and_charges_like_the_plain_one() {
     plain.send(get(&poll(ACME, &id)).as_bytes()).await;
     assert!(plain.maybe_answer().await.is_none_or(|answer| answer.status == 400));
     world.settled().await;
-    world.close(1).await;
+    // Long enough for the connection to have given its buffers up.
+    let idle = tokio::time::timeout(Duration::from_millis(1_300), client.is_closed()).await;
+    assert!(idle.is_err(), "it was closed");
+    let (ended, ()) = tokio::join!(client.end(), world.close(1));
+    ended.expect("TLS is ended in order");
 }

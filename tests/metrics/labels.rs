@@ -194,3 +194,23 @@ fn tenants_beyond_the_limit_are_one_and_the_sums_stay_right() {
     let kept = r#"solvegate_tenant_solves_total{outcome="unsolvable",tenant="t0999"}"#;
     assert_eq!(scrape.value(kept), Some(1.0));
 }
+
+#[test]
+fn a_tenant_whose_name_is_the_label_of_the_rest_shares_its_series() {
+    let names: Vec<_> = (0..1_000).map(|number| format!("t{number:04}")).collect();
+    let plain = names.iter().map(|name| (&**name, ""));
+    let mut tenants: Vec<_> = [("other", "prepaid: { opening_balance: 5.00 },")].into();
+    tenants.extend(plain);
+    tenants[1_000].1 = "prepaid: { opening_balance: 7.00 },";
+    let mut sidecar = Sidecar::start(&config(&["main"], &tenants, ""));
+
+    let scrape = sidecar.scrape();
+
+    let balance = r#"solvegate_tenant_balance_usd{tenant="other"}"#;
+    assert_eq!(scrape.series(&["solvegate_tenant_balance_usd{"]), [(balance, 12.0)]);
+    let mut series: Vec<_> = scrape.samples().map(|(name, _)| name).collect();
+    let all = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), all, "none twice");
+}

@@ -130,7 +130,7 @@ impl Sidecar {
     pub(crate) fn scrape(&mut self) -> Scrape {
         let snapshot = self.engine.snapshot(self.now);
         let text = self.metrics.render(&snapshot, &self.store).unwrap();
-        Scrape(String::from_utf8(text).unwrap())
+        Scrape(text)
     }
 }
 

@@ -12,8 +12,8 @@ use solvegate::domain::captcha_type::CaptchaType;
 use solvegate::domain::ids::{KeyHash, Name};
 use solvegate::domain::money::Money;
 use solvegate::domain::policy::{
-    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, Prepaid, PriceList, Priority,
-    Rate, RejectionForm, Slo, SloPolicy, TenantPolicy, Threads,
+    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, Prepaid, PriceList, Rate, Slo,
+    SloPolicy, TenantPolicy, Threads,
 };
 
 /// Every key that any configuration knows: tenant, id, hash.
@@ -189,29 +189,12 @@ fn shadow() -> TenantPolicy {
 }
 
 fn tenant(name: &str, limits: Limits) -> TenantPolicy {
-    let keys = KEYS.iter().filter(|(tenant, ..)| *tenant == name).map(|(_, id, hash)| {
-        let key = KeyPolicy {
-            hash: *hash,
-            rerolls: Vec::new(),
-            limits: Limits::default(),
-            priority: Priority::Normal,
-            allow_from: Vec::new(),
-            expires: None,
-        };
-        ((*id).into(), key)
-    });
-    TenantPolicy {
-        account: "main".into(),
-        limits,
-        priority: Priority::Normal,
-        enforce: true,
-        rejections: RejectionForm::Provider,
-        charge: Charge::Delivered,
-        overdraft: Overdraft::None,
-        accept_account_key: false,
-        prices: prices(3_000),
-        keys: keys.collect(),
-    }
+    let keys = KEYS
+        .iter()
+        .filter(|(tenant, ..)| *tenant == name)
+        .map(|(_, id, hash)| ((*id).into(), KeyPolicy::new(*hash)));
+    let keys = keys.collect();
+    TenantPolicy { limits, keys, ..TenantPolicy::new("main".into(), prices(3_000)) }
 }
 
 fn prices(default: i64) -> PriceList {

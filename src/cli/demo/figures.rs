@@ -40,7 +40,6 @@ impl Figures {
     pub(super) fn of(gate: &Gate) -> Self {
         let snapshot = gate.snapshot();
         let text = gate.metrics().render(&snapshot, &gate.store_figures()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
         let counters: Vec<_> = text.lines().filter_map(Sample::read).collect();
         let rows: Vec<_> = SAMPLES
             .iter()

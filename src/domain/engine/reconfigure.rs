@@ -17,8 +17,7 @@ use crate::domain::journal::{CreditKind, CreditRecord, Restored, TaskRecord, Tas
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{
-    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, PriceList, Priority,
-    RejectionForm, TenantPolicy, Threads,
+    AccountPolicy, Charge, KeyPolicy, Limits, Policy, PriceList, TenantPolicy, Threads,
 };
 use crate::domain::scope::Scope;
 use crate::domain::slo::ErrorBudgets;
@@ -362,14 +361,7 @@ fn key_place(tenant: &mut Tenant, id: &Name) -> u32 {
 }
 
 fn new_key(id: Name) -> Key {
-    let policy = KeyPolicy {
-        hash: KeyHash([0; 32]),
-        rerolls: Vec::new(),
-        limits: Limits::default(),
-        priority: Priority::Normal,
-        allow_from: Vec::new(),
-        expires: None,
-    };
+    let policy = KeyPolicy::new(KeyHash([0; 32]));
     Key {
         id,
         policy,
@@ -383,18 +375,8 @@ fn new_key(id: Name) -> Key {
 /// The policy of a tenant that only the record still knows: what it has open is settled, nothing new
 /// is admitted since no key leads to it.
 fn removed_tenant() -> Arc<TenantPolicy> {
-    Arc::new(TenantPolicy {
-        account: "".into(),
-        limits: Limits::default(),
-        priority: Priority::Normal,
-        enforce: true,
-        rejections: RejectionForm::Provider,
-        charge: Charge::Delivered,
-        overdraft: Overdraft::None,
-        accept_account_key: false,
-        prices: PriceList::resolve(Money::ZERO, &BTreeMap::new()),
-        keys: BTreeMap::new(),
-    })
+    let free = PriceList::resolve(Money::ZERO, &BTreeMap::new());
+    Arc::new(TenantPolicy::new("".into(), free))
 }
 
 fn unknown_account() -> AccountPolicy {

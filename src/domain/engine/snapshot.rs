@@ -15,7 +15,7 @@ use crate::domain::solve::MoneyState;
 use crate::domain::time::{Now, Wall};
 
 /// Everything that is shown of the engine.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
     /// Configured tenants.
     pub tenants: Vec<TenantView>,
@@ -62,6 +62,27 @@ pub struct TenantView {
     pub spent: Money,
     /// How much of its allocations is used.
     pub used: Used,
+}
+
+#[cfg(test)]
+impl TenantView {
+    /// A tenant that did nothing yet.
+    pub(crate) fn idle(name: &str, limits: Limits) -> Self {
+        Self {
+            name: name.into(),
+            limits,
+            in_flight: 0,
+            open: 0,
+            held: Money::ZERO,
+            balance: None,
+            key_wallets: Vec::new(),
+            day_solves: 0,
+            day_spent: Money::ZERO,
+            month_spent: Money::ZERO,
+            spent: Money::ZERO,
+            used: Used::default(),
+        }
+    }
 }
 
 /// The wallet of one key.

@@ -49,7 +49,7 @@ impl Engine {
         self.wakes.len()
     }
 
-    /// The same for at most so many entries; whether more are due.
+    /// The same for at most so many entries; whether there were so many, and so may be more.
     pub fn expire_some(
         &mut self,
         entries_max: usize,

@@ -5,7 +5,6 @@ use super::*;
 use crate::domain::engine::{AccountView, KeyWallet, Snapshot, TenantView};
 use crate::domain::journal::NotifiedRecord;
 use crate::domain::policy::{Limits, Prepaid};
-use crate::domain::scope::Used;
 use crate::domain::time::{Mono, Now};
 
 const START: Now = Now { mono: Mono(1_000_000_000_000), wall: Wall(1_796_079_600_000) };
@@ -82,31 +81,9 @@ impl Hook {
 }
 
 fn snapshot(limits: Limits, change: impl FnOnce(&mut TenantView)) -> Snapshot {
-    let mut tenant = TenantView {
-        name: "acme".into(),
-        limits,
-        in_flight: 0,
-        open: 0,
-        held: Money::ZERO,
-        balance: None,
-        key_wallets: Vec::new(),
-        day_solves: 0,
-        day_spent: Money::ZERO,
-        month_spent: Money::ZERO,
-        spent: Money::ZERO,
-        used: Used::default(),
-    };
+    let mut tenant = TenantView::idle("acme", limits);
     change(&mut tenant);
-    Snapshot {
-        tenants: vec![tenant],
-        accounts: Vec::new(),
-        in_flight_by_type: [0; CaptchaType::ALL.len()],
-        slos: Vec::new(),
-        open: 0,
-        remembered: 0,
-        upstream_open: false,
-        until_tomorrow: Duration::ZERO,
-    }
+    Snapshot { tenants: vec![tenant], ..Snapshot::default() }
 }
 
 fn levels(snapshot: &Snapshot) -> Vec<Option<Level>> {

@@ -202,11 +202,8 @@ impl Upstream {
         let query = outgoing.query.as_deref();
         let target = [&*self.target.base_path, script, query.unwrap_or_default()];
         // Counted to the end, many bytes at a time, and not looked for one by one.
-        let ends_line = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
-        if target
-            .iter()
-            .any(|part| part.as_bytes().iter().filter(|byte| ends_line(byte)).count() > 0)
-        {
+        let ends_line = |byte: &&u8| **byte <= b' ' || **byte == 0x7f;
+        if target.iter().any(|part| part.as_bytes().iter().filter(ends_line).count() > 0) {
             return None;
         }
         let size = target.iter().map(|part| part.len()).sum::<usize>() + headers.len() + 160;

@@ -425,7 +425,7 @@ impl Metrics {
         &self,
         snapshot: &Snapshot,
         store: &StoreFigures,
-    ) -> Result<Vec<u8>, MetricsError> {
+    ) -> Result<String, MetricsError> {
         let mut page = Page::default();
         slo::add(&mut page, &snapshot.slos);
         // A reload must not wait for a scrape, nor whoever counts for the reload.

@@ -3,15 +3,14 @@
 //! thousand tenants there are tens of thousands.
 
 use std::array;
-use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::fmt::{Display, Write as _};
 use std::slice;
 
-use prometheus::{Encoder, TextEncoder, proto};
+use prometheus::{TextEncoder, proto};
 
 /// Families in the making: name and text.
 #[derive(Debug, Default)]
-pub(super) struct Page(Vec<(String, Vec<u8>)>);
+pub(super) struct Page(Vec<(String, String)>);
 
 impl Page {
     /// A gauge's samples: label values in the order of `labels`, and the value. Without any, there is no
@@ -46,19 +45,17 @@ impl Page {
         families: &[proto::MetricFamily],
     ) -> Result<(), prometheus::Error> {
         for family in families {
-            let mut text = Vec::new();
-            TextEncoder::new().encode(slice::from_ref(family), &mut text)?;
+            let mut text = String::new();
+            TextEncoder::new().encode_utf8(slice::from_ref(family), &mut text)?;
             self.0.push((family.name().to_owned(), text));
         }
         Ok(())
     }
 
     /// All of it, by name.
-    pub(super) fn into_text(mut self) -> Vec<u8> {
+    pub(super) fn into_text(mut self) -> String {
         self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let mut text = Vec::with_capacity(self.0.iter().map(|(_, text)| text.len()).sum());
-        self.0.iter().for_each(|(_, family)| text.extend_from_slice(family));
-        text
+        self.0.iter().map(|(_, family)| &**family).collect()
     }
 
     fn family<'a, const N: usize>(
@@ -75,41 +72,37 @@ impl Page {
         let mut order: [usize; N] = array::from_fn(|place| place);
         // As the registry orders those of its own.
         order.sort_by_key(|place| labels[*place]);
-        let mut text = Vec::new();
-        let written: io::Result<()> = (|| {
-            write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
-            for (values, value) in samples {
-                text.extend_from_slice(name.as_bytes());
-                for (number, place) in order.iter().enumerate() {
-                    text.push(if number == 0 { b'{' } else { b',' });
-                    text.extend_from_slice(labels[*place].as_bytes());
-                    text.extend_from_slice(b"=\"");
-                    escape(values[*place], &mut text);
-                    text.push(b'"');
-                }
-                if N > 0 {
-                    text.push(b'}');
-                }
-                writeln!(text, " {value}")?;
+        let mut text = String::new();
+        // A string takes all that is written to it.
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+        for (values, value) in samples {
+            text.push_str(name);
+            for (number, place) in order.iter().enumerate() {
+                text.push(if number == 0 { '{' } else { ',' });
+                text.push_str(labels[*place]);
+                text.push_str("=\"");
+                escape(values[*place], &mut text);
+                text.push('"');
             }
-            Ok(())
-        })();
-        assert!(written.is_ok(), "memory takes what is written to it");
+            if N > 0 {
+                text.push('}');
+            }
+            let _ = writeln!(text, " {value}");
+        }
         self.0.push((name.to_owned(), text));
     }
 }
 
 /// Writes a label's value as it stands between quotes.
-fn escape(value: &str, text: &mut Vec<u8>) {
+fn escape(value: &str, text: &mut String) {
     if !value.bytes().any(|byte| matches!(byte, b'"' | b'\\' | b'\n')) {
-        text.extend_from_slice(value.as_bytes());
-        return;
+        return text.push_str(value);
     }
-    for byte in value.bytes() {
-        match byte {
-            b'\n' => text.extend_from_slice(b"\\n"),
-            b'"' | b'\\' => text.extend_from_slice(&[b'\\', byte]),
-            _ => text.push(byte),
+    for c in value.chars() {
+        match c {
+            '\n' => text.push_str("\\n"),
+            '"' | '\\' => text.extend(['\\', c]),
+            _ => text.push(c),
         }
     }
 }
@@ -136,8 +129,8 @@ mod tests {
         page.gauge(("c", "Not there."), [], []);
         page.counter(("a_total", "First."), 3.0);
 
-        let mut text = b"# HELP a_total First.\n# TYPE a_total counter\na_total 3\n".to_vec();
-        TextEncoder::new().encode(&registry.gather(), &mut text).unwrap();
-        assert_eq!(String::from_utf8(page.into_text()).unwrap(), String::from_utf8(text).unwrap());
+        let mut text = "# HELP a_total First.\n# TYPE a_total counter\na_total 3\n".to_owned();
+        TextEncoder::new().encode_utf8(&registry.gather(), &mut text).unwrap();
+        assert_eq!(page.into_text(), text);
     }
 }

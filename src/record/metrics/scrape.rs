@@ -55,13 +55,16 @@ pub(super) fn add(
     add_store(page, store);
 }
 
-/// Money adds up, so that the wallets of tenants without a label of their own are shown as one.
+/// Money adds up, so that the wallets of tenants without a label of their own are shown as one; a tenant
+/// whose name is that label is among them.
 fn add_wallets(page: &mut Page, shown: &[&TenantView], rest: &[&TenantView]) {
     let mut of_each = |name: &str, help: &str, money: fn(&TenantView) -> Money| {
         let has_wallet = |tenant: &&&TenantView| tenant.limits.prepaid.is_some();
-        let mut others = rest.iter().filter(has_wallet).map(|tenant| money(tenant)).peekable();
+        let is_other = |tenant: &&&TenantView| &*tenant.name == OTHER;
+        let others = shown.iter().filter(is_other).chain(rest).filter(has_wallet);
+        let mut others = others.map(|tenant| money(tenant)).peekable();
         let others = others.peek().is_some().then(|| ([OTHER], others.sum::<Money>().as_usd()));
-        let each = shown.iter().filter(has_wallet);
+        let each = shown.iter().filter(|tenant| has_wallet(tenant) && !is_other(tenant));
         let each = each.map(|tenant| ([&*tenant.name], money(tenant).as_usd()));
         page.gauge((name, help), ["tenant"], each.chain(others));
     };

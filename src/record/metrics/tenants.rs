@@ -40,8 +40,10 @@ impl Series {
     }
 
     fn is_touched(&self) -> bool {
-        let counts = || self.solves.iter().chain(&self.rejections).chain([&self.thread_millis]);
-        counts().any(|count| count.load(Ordering::Relaxed) > 0)
+        let mut counts = self.solves.iter().chain(&self.rejections).chain([&self.thread_millis]);
+        // A solve that ended before the process began is charged alone.
+        counts.any(|count| count.load(Ordering::Relaxed) > 0)
+            || self.cost_micros.load(Ordering::Relaxed) != 0
     }
 }
 
@@ -80,29 +82,61 @@ impl Tenants {
             ["tenant"],
             all().map(|(name, of)| ([name], of.thread_millis.load(Ordering::Relaxed) as f64 / 1e3)),
         );
-        let mut outcomes = Outcome::ALL;
-        outcomes.sort_by_key(|outcome| outcome.label());
-        let ended = outcomes.iter().flat_map(|outcome| {
-            let place = *outcome as usize;
-            let count = move |of: &Series| of.solves[place].load(Ordering::Relaxed);
-            all().map(move |(name, of)| ([name, outcome.label()], count(of)))
-        });
-        page.counters(
+        by(
+            page,
             ("solvegate_tenant_solves_total", "Solves ended."),
-            ["tenant", "outcome"],
-            ended,
+            ("outcome", Outcome::ALL.map(|outcome| (outcome.label(), outcome as usize))),
+            &all().map(|(name, of)| (name, &of.solves[..])),
         );
-        let mut reasons = Reason::ALL;
-        reasons.sort_by_key(|reason| reason.label());
-        let rejected = reasons.iter().flat_map(|reason| {
-            let place = *reason as usize;
-            let count = move |of: &Series| of.rejections[place].load(Ordering::Relaxed);
-            all().map(move |(name, of)| ([name, reason.label()], count(of)))
-        });
-        page.counters(
+        by(
+            page,
             ("solvegate_tenant_rejections_total", "Requests of a tenant that were refused."),
-            ["tenant", "reason"],
-            rejected,
+            ("reason", Reason::ALL.map(|reason| (reason.label(), reason as usize))),
+            &all().map(|(name, of)| (name, &of.rejections[..])),
         );
+    }
+}
+
+/// Adds a family by tenant and one more label, whose values have each their place among the counts.
+fn by<'a, const N: usize>(
+    page: &mut Page,
+    named: (&str, &str),
+    (label, mut values): (&str, [(&'static str, usize); N]),
+    tenants: &(impl Iterator<Item = (&'a str, &'a [AtomicU64])> + Clone),
+) {
+    values.sort_unstable();
+    let samples = values.iter().flat_map(|(value, place)| {
+        let counts = tenants.clone();
+        counts.map(|(name, counts)| ([name, value], counts[*place].load(Ordering::Relaxed)))
+    });
+    page.counters(named, ["tenant", label], samples);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_is_shown_once_anything_of_it_was_counted() {
+        let second = Duration::from_secs(1);
+        let price = Some(Money::from_micros(3_000));
+        let counted: [&dyn Fn(&Series); 4] = [
+            &|series| series.ended(Outcome::Solved),
+            &|series| series.rejected(Reason::InFlight),
+            &|series| series.settled(None, second),
+            // Its solve ended before a restart.
+            &|series| series.settled(price, Duration::ZERO),
+        ];
+        let text = |tenants: &Tenants| {
+            let mut page = Page::default();
+            tenants.add(&mut page);
+            page.into_text()
+        };
+        assert_eq!(text(&Tenants::default()), "");
+        for (number, count) in counted.iter().enumerate() {
+            let tenants = Tenants::default();
+            count(&tenants.other);
+            assert!(text(&tenants).contains("{tenant=\"other\"} "), "{number}");
+        }
     }
 }

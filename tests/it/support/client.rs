@@ -135,6 +135,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
     }
 
+    /// Waits until the server closes the connection, in order or not, with nothing more to read.
+    pub(crate) async fn end(&mut self) -> std::io::Result<()> {
+        let mut byte = [0];
+        let reading = tokio::time::timeout(Duration::from_secs(20), self.stream.read(&mut byte));
+        let read = reading.await.expect("the connection stays open")?;
+        assert_eq!(read, 0, "more is sent");
+        Ok(())
+    }
+
     /// Whether the server closed the connection, with nothing more to read.
     pub(crate) async fn is_closed(&mut self) -> bool {
         let reading = tokio::time::timeout(Duration::from_secs(20), self.read_more()).await;

@@ -161,7 +161,6 @@ impl Replica {
     pub(crate) fn prove(&mut self, values: &[f64], at_ms: i64) {
         let snapshot = self.engine.snapshot(self.now(at_ms));
         let text = self.metrics.render(&snapshot, &StoreFigures::default()).unwrap();
-        let text = String::from_utf8(text).unwrap();
         let shown: BTreeMap<_, _> = text.lines().filter_map(|line| line.rsplit_once(' ')).collect();
         for (series, value) in self.series.iter().zip(values) {
             let text = shown.get(series.as_str()).unwrap_or_else(|| panic!("no {series}"));

@@ -25,8 +25,8 @@ use crate::domain::journal::{Restored, SettleRecord, SolveRecord, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
 use crate::domain::policy::{
-    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, Prepaid, PriceList, Priority,
-    RejectionForm, Slo, SloPolicy, TenantPolicy, Threads,
+    AccountPolicy, Charge, KeyPolicy, Limits, Overdraft, Policy, Prepaid, PriceList, Slo,
+    SloPolicy, TenantPolicy, Threads,
 };
 use crate::domain::rejection::Rejection;
 use crate::domain::solve::{Answer, Form, Identity, Submission};
@@ -59,30 +59,9 @@ fn prepaid(opening: &str) -> Prepaid {
     Prepaid { opening_balance: usd(opening), low_balance_below: None }
 }
 
-fn key_policy(hash: KeyHash) -> KeyPolicy {
-    KeyPolicy {
-        hash,
-        rerolls: Vec::new(),
-        limits: Limits::default(),
-        priority: Priority::Normal,
-        allow_from: Vec::new(),
-        expires: None,
-    }
-}
-
 fn tenant_policy(keys: &[(&str, KeyHash)]) -> TenantPolicy {
-    TenantPolicy {
-        account: "main".into(),
-        limits: Limits::default(),
-        priority: Priority::Normal,
-        enforce: true,
-        rejections: RejectionForm::Provider,
-        charge: Charge::Delivered,
-        overdraft: Overdraft::None,
-        accept_account_key: false,
-        prices: prices(PRICE),
-        keys: keys.iter().map(|(id, hash)| ((*id).into(), key_policy(*hash))).collect(),
-    }
+    let keys = keys.iter().map(|(id, hash)| ((*id).into(), KeyPolicy::new(*hash)));
+    TenantPolicy { keys: keys.collect(), ..TenantPolicy::new("main".into(), prices(PRICE)) }
 }
 
 fn account_policy() -> AccountPolicy {

@@ -65,20 +65,8 @@ fn account(name: &str, balance: &str, minimum: Option<&str>) -> AccountView {
 fn tenant(name: &str, day_solves: u64, day_spend: &str) -> TenantView {
     let limits =
         Limits { daily_limit: Some(25), daily_spend_cap: Some(usd("5")), ..Limits::default() };
-    TenantView {
-        name: name.into(),
-        limits,
-        in_flight: 0,
-        open: 0,
-        held: Money::ZERO,
-        balance: None,
-        key_wallets: Vec::new(),
-        day_solves: 0,
-        day_spent: Money::ZERO,
-        month_spent: Money::ZERO,
-        spent: Money::ZERO,
-        used: Used { day_solves, day_spend: usd(day_spend), month_spend: Money::ZERO },
-    }
+    let used = Used { day_solves, day_spend: usd(day_spend), month_spend: Money::ZERO };
+    TenantView { used, ..TenantView::idle(name, limits) }
 }
 
 fn told(
@@ -87,16 +75,7 @@ fn told(
     tenants: Vec<TenantView>,
     store_trouble: Option<&str>,
 ) -> Vec<String> {
-    let snapshot = Snapshot {
-        tenants,
-        accounts,
-        in_flight_by_type: [0; CaptchaType::ALL.len()],
-        slos,
-        open: 0,
-        remembered: 0,
-        upstream_open: false,
-        until_tomorrow: Duration::ZERO,
-    };
+    let snapshot = Snapshot { tenants, accounts, slos, ..Snapshot::default() };
     let alerts = alerts(&snapshot, store_trouble.map(str::to_owned), NOW.wall);
     let rules = severities();
     let told = alerts.iter().map(|alert| {
@@ -112,9 +91,9 @@ fn told(
 /// What `rules/` say of each alert.
 fn severities() -> BTreeMap<String, serde_json::Value> {
     let files = [
-        include_str!("../../../../../rules/slo_alerts.yml"),
-        include_str!("../../../../../rules/money.yml"),
-        include_str!("../../../../../rules/process.yml"),
+        include_str!("../../../../rules/slo_alerts.yml"),
+        include_str!("../../../../rules/money.yml"),
+        include_str!("../../../../rules/process.yml"),
     ];
     let mut severities = BTreeMap::new();
     for file in files {
