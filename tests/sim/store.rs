@@ -79,7 +79,7 @@ impl Disk {
         for item in lost {
             self.0.world.trace(|| format!("store: lost {:?}", item.write));
             if matches!(&item.write, Write::Settle(settled) if settled.charged.is_some()) {
-                self.0.world.count("charges lost by a crash");
+                self.0.world.count("charges to be made again after a crash");
             }
         }
         self.0.world.trace(|| format!("store: crash, {} under way, kept: {made_it}", group.len()));
