@@ -94,6 +94,10 @@ pub(crate) fn key_swap(input: &[u8]) {
     assert_eq!(untouched.query.as_deref(), request.query);
     assert!(untouched.body == request.body && untouched.content_type == request.content_type);
 
+    // Nobody is known without a key, and nothing is sent for nobody.
+    if call.key().is_none() {
+        return;
+    }
     let upstream = call.upstream(Some(&real));
     let reread = Request {
         method: upstream.method.clone(),
@@ -113,10 +117,7 @@ pub(crate) fn key_swap(input: &[u8]) {
             assert_eq!(value_up, REAL.as_bytes());
         }
     }
-    assert_eq!(again.key().is_some(), again.param("key").is_some_and(|key| !key.is_empty()));
-    if call.key().is_some() {
-        assert_eq!(again.key(), Some(&real));
-    }
+    assert_eq!(again.key(), Some(&real));
 
     let query = |query: Option<&str>| query.unwrap_or_default().to_owned().into_bytes();
     same_but_for_keys(&query(request.query), &query(upstream.query.as_deref()));

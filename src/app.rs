@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::domain::calendar::Calendar;
 use crate::domain::engine::Engine;
-use crate::domain::journal::NotifiedRecord;
+use crate::domain::journal::{NotifiedRecord, TaskRecord, TaskState};
 use crate::failpoint::{self, Point};
 use crate::gate::Gate;
 use crate::keyring::Keyring;
@@ -299,5 +299,16 @@ fn open_gate(
     let policy = operator::overlaid(&mut keyring, base, now.wall);
     let metrics = Metrics::new(&policy)?;
     metrics.configured(now.wall);
+    let is_lost = |task: &&TaskRecord| {
+        task.state != TaskState::Settled && !policy.accounts.contains_key(&task.account)
+    };
+    let lost = restored.tasks.iter().filter(is_lost).count();
+    if lost > 0 {
+        tracing::warn!(
+            tasks = lost,
+            "open tasks are of accounts that are not configured any more, so that nobody can be asked for \
+             their answers: configure these accounts by their old names until the tasks are done"
+        );
+    }
     Ok((Gate::new(Engine::new(&policy, restored, now), clock, store, metrics), keyring, notified))
 }

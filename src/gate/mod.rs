@@ -275,10 +275,17 @@ impl Gate {
         self.with(|engine, now| engine.undelivered(solve, now));
     }
 
-    /// Whether the task is the asker's, and what it is for.
-    pub fn owns(&self, identity: Identity, task: &TaskId) -> Option<CaptchaType> {
+    /// Whether the task is the asker's; if so, what it is for and whose account it is solved with.
+    pub fn owns(&self, identity: Identity, task: &TaskId) -> Option<(CaptchaType, Name)> {
         let engine = self.engine.lock();
-        engine.owns(identity, task).and_then(|solve| engine.captcha_type_of(solve))
+        let submission = engine.submission_of(engine.owns(identity, task)?)?;
+        let account = engine.account_name(submission.identity).clone();
+        Some((submission.captcha_type, account))
+    }
+
+    /// What the owner is told of a solve that the provider cannot be asked about: its account has no key.
+    pub fn unaskable(&self, solve: SolveId) -> AnswerTo {
+        self.with(|engine, now| engine.polled(solve, Asker::Client, PollResult::Trouble, now))
     }
 
     /// What one success of that task costs its owner.

@@ -17,7 +17,7 @@ use super::refusal::{self, Unread, malformed_rejection};
 use super::reply::Outgoing;
 use super::{Proxy, source, submit};
 use crate::domain::engine::Credential;
-use crate::domain::ids::{KeyHash, TaskId};
+use crate::domain::ids::{KeyHash, Name, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::Reason;
 use crate::domain::solve::{Form, Identity, Submission};
@@ -185,7 +185,7 @@ async fn discard(body: &mut Incoming) {
 /// Whose call it is.
 struct Asker {
     identity: Identity,
-    source_ip: IpAddr,
+    source_ip: Option<IpAddr>,
     key: Option<KeyHash>,
 }
 
@@ -197,7 +197,7 @@ fn identify(
 ) -> Result<Asker, Box<Outgoing>> {
     let source_ip = source::source_ip(peer, headers, &proxy.config.load().trusted_proxies);
     let key = call.key().map(crate::wire::secret::Secret::sha256);
-    let credential = Credential { key, prefix: call.tenant(), source_ip: Some(source_ip) };
+    let credential = Credential { key, prefix: call.tenant(), source_ip };
     match proxy.gate.identify(&credential) {
         Ok(identity) => Ok(Asker { identity, source_ip, key }),
         Err(rejection) => {
@@ -222,9 +222,10 @@ async fn solve(proxy: &Arc<Proxy>, call: Call, asker: Asker, headers: &HeaderMap
         identity,
         captcha_type: call.captcha_type(),
         form: call.form(),
-        source_ip: Some(source_ip),
+        source_ip,
         page: call.page_url().and_then(|url| source::page(&url, proxy.config.load().log.urls)),
-        pingback: call.pingback(),
+        // Nobody calls back about a solve that is answered at once.
+        pingback: call.pingback() && call.endpoint() != Endpoint::Solve,
         holder: proxy.gate.policy().pass_through.then_some(key).flatten(),
     };
     submit::submit(proxy, call, (identity, submission), source::forwarded(headers)).await
@@ -270,6 +271,7 @@ async fn act(
 ) -> Outgoing {
     let form = call.form();
     let pass_through = || proxy.gate.policy().pass_through;
+    let account = || proxy.gate.account_name(identity);
     let question = |call| Question { identity, form, call, headers };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
@@ -277,13 +279,15 @@ async fn act(
             poll::one(proxy, question(Some(call)), &task).await
         }
         Action::Get(Ids::Many(_)) | Action::Get2(Ids::Many(_)) if pass_through() => {
-            Box::pin(forward(proxy, call, identity, (Operation::Poll, headers))).await
+            Box::pin(forward(proxy, call, (identity, &account()), (Operation::Poll, headers))).await
         }
         Action::GetBalance if pass_through() => {
-            Box::pin(forward(proxy, call, identity, (Operation::Balance, headers))).await
+            let asked = (Operation::Balance, headers);
+            Box::pin(forward(proxy, call, (identity, &account()), asked)).await
         }
         Action::ThreadsInfo if pass_through() => {
-            Box::pin(forward(proxy, call, identity, (Operation::Threads, headers))).await
+            let asked = (Operation::Threads, headers);
+            Box::pin(forward(proxy, call, (identity, &account()), asked)).await
         }
         Action::Get(Ids::Many(tasks)) | Action::Get2(Ids::Many(tasks)) => {
             Box::pin(poll::many(proxy, question(None), &tasks)).await
@@ -324,28 +328,28 @@ async fn report(
     identity: Identity,
     (report, headers): (Report, &HeaderMap),
 ) -> Outgoing {
-    let owned = proxy.gate.owns(identity, task);
-    if owned.is_none() && !proxy.gate.policy().pass_through {
-        return Outgoing::own(Operation::Report, refuse::wrong_id(call.form()));
-    }
-    let outgoing = forward(proxy, call, identity, (Operation::Report, headers)).await;
+    let (captcha_type, account) = match proxy.gate.owns(identity, task) {
+        Some((captcha_type, account)) => (Some(captcha_type), account),
+        None if proxy.gate.policy().pass_through => (None, proxy.gate.account_name(identity)),
+        None => return Outgoing::own(Operation::Report, refuse::wrong_id(call.form())),
+    };
+    let outgoing = forward(proxy, call, (identity, &account), (Operation::Report, headers)).await;
     let recorded = answer::reported(&outgoing.body) == Reported::Recorded;
-    if let Some(captcha_type) = owned.filter(|_| recorded) {
+    if let Some(captcha_type) = captcha_type.filter(|_| recorded) {
         proxy.gate.metrics().reported(captcha_type, report);
     }
     outgoing
 }
 
-/// Forwards a call that belongs to no solve, and passes on what comes back, but for what the provider
-/// says of the operator's account.
+/// Forwards a call that belongs to no solve in the account's name, and passes on what comes back, but for
+/// what the provider says of that account.
 async fn forward(
     proxy: &Proxy,
     call: &Call,
-    identity: Identity,
+    (identity, account): (Identity, &Name),
     (operation, headers): (Operation, &HeaderMap),
 ) -> Outgoing {
-    let account = proxy.gate.account_name(identity);
-    let (may_ask, _) = proxy.gate.account_state(&account);
+    let (may_ask, _) = proxy.gate.account_state(account);
     let pass_through = proxy.gate.policy().pass_through;
     let server_error = || {
         proxy.server_error(refusal::Asked {
@@ -355,7 +359,7 @@ async fn forward(
             captcha_type: None,
         })
     };
-    let Ok(key) = proxy.key_to_send(&account) else {
+    let Ok(key) = proxy.key_to_send(account) else {
         return server_error();
     };
     if !may_ask && !pass_through {
@@ -379,13 +383,13 @@ async fn forward(
             UpstreamResult::HttpError
         }
         Ok(answered) if !pass_through && proxy.refuses_key(&answered.body) => {
-            proxy.key_refused(&account);
+            proxy.key_refused(account);
             UpstreamResult::ApiError
         }
         Ok(_) => UpstreamResult::Ok,
         Err(error) => error.label(),
     };
-    proxy.gate.metrics().upstream_asked(&account, operation, label, took);
+    proxy.gate.metrics().upstream_asked(account, operation, label, took);
     match answered {
         Ok(answered) if label == UpstreamResult::Ok => {
             let answer = super::reply::answer(call.form(), answered.status, &answered);

@@ -154,7 +154,13 @@ async fn forward(
     let under_way = UnderWay { gate: proxy.gate.clone(), solve, finished: false };
     // Dropping `under_way` says that the poll came to no end.
     let Ok(outgoing) = words(proxy, question, task, account) else {
-        return Outgoing::own(Operation::Poll, refuse::not_ready(form));
+        return Outgoing::own(
+            Operation::Poll,
+            match proxy.gate.unaskable(solve) {
+                AnswerTo::GiveUp => refuse::unsolvable(form),
+                AnswerTo::NotReady | AnswerTo::PassOn { .. } => refuse::not_ready(form),
+            },
+        );
     };
     let headers = super::source::forwarded(question.headers);
     let mut asking = Asking::begin(proxy, (account, form), outgoing, &headers);

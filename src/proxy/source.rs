@@ -1,7 +1,7 @@
 //! Where a request really comes from, and which of its headers go on.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use http::header::{self, HeaderName};
@@ -11,23 +11,30 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 use crate::config::LogUrls;
 
 /// The client's address: the peer's, or, behind trusted proxies, the last address of
-/// `X-Forwarded-For` that is not one of theirs.
-pub(super) fn source_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+/// `X-Forwarded-For` that is not one of theirs. `None` where what a trusted proxy wrote is no address.
+pub(super) fn source_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
     let mut source = peer.to_canonical();
     if trusted.is_empty() || !is_trusted(source) {
-        return source;
+        return Some(source);
     }
+    // Bytes: what a client wrote of its own must not take the rest of its line with it.
     let lines = headers.get_all("x-forwarded-for").iter().rev();
-    let hops = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.rsplit(','));
-    for hop in hops {
-        let Ok(ip) = hop.trim().parse::<IpAddr>() else { break };
-        source = ip.to_canonical();
+    for hop in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
+        source = address(hop)?.to_canonical();
         if !is_trusted(source) {
             break;
         }
     }
-    source
+    Some(source)
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port.
+fn address(hop: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(hop).ok()?.trim();
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
+    bare.parse().or_else(|_| with_port()).ok()
 }
 
 /// The headers that go to the provider, as lines: the client's, less those that speak of this
@@ -120,10 +127,12 @@ mod tests {
     fn source(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append("x-forwarded-for", line.parse().unwrap());
+            let line = http::HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append("x-forwarded-for", line);
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        source_ip(peer.parse().unwrap(), &headers, &trusted).to_string()
+        let source = source_ip(peer.parse().unwrap(), &headers, &trusted);
+        source.map_or_else(|| "-".to_owned(), |ip| ip.to_string())
     }
 
     #[test]
@@ -137,7 +146,15 @@ mod tests {
             "198.51.100.7"
         );
         assert_eq!(source("10.0.0.1", &["203.0.113.9", "198.51.100.7"], lan), "198.51.100.7");
-        assert_eq!(source("10.0.0.1", &["203.0.113.9, junk"], lan), "10.0.0.1");
+        // What the client wrote takes nothing of what the proxy wrote with it.
+        assert_eq!(source("10.0.0.1", &["é, 198.51.100.7"], lan), "198.51.100.7");
+        assert_eq!(source("10.0.0.1", &["10.9.1.1", "é, 198.51.100.7"], lan), "198.51.100.7");
+        for port in ["198.51.100.7:80", "[::ffff:198.51.100.7]:80", "[::ffff:198.51.100.7]"] {
+            assert_eq!(source("10.0.0.1", &[port], lan), "198.51.100.7", "{port}");
+        }
+        for unclear in ["203.0.113.9, junk", "203.0.113.9, ", "", "unknown", "é", "[10.0.0.1"] {
+            assert_eq!(source("10.0.0.1", &[unclear], lan), "-", "{unclear}");
+        }
         assert_eq!(source("::ffff:10.0.0.1", &["::ffff:198.51.100.7"], lan), "198.51.100.7");
         assert_eq!(source("10.0.0.1", &[], lan), "10.0.0.1");
     }

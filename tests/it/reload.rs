@@ -119,6 +119,8 @@ async fn a_tenant_that_moves_to_another_account_keeps_its_open_tasks() {
     assert_eq!(world.admin(RELOAD).await.status, 200);
 
     assert_eq!(world.poll(ACME, &id).await.text(), "OK|a");
+    let report = poll(ACME, &id).replace("action=get", "action=reportbad");
+    assert_eq!(world.get(&report).await.text(), "OK_REPORT_RECORDED");
     world.settled().await;
     world.close(1).await;
 }

@@ -5,7 +5,7 @@ use solvegate::simulate::Operation;
 
 use crate::support::client::{get, poll};
 use crate::support::usual::submit_large;
-use crate::support::{ACME, Client, Setup, World, ZEN, until};
+use crate::support::{ACCOUNT, ACME, Client, Setup, World, ZEN, until, until_it};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn open_and_settled_tasks_survive_a_restart() {
@@ -48,6 +48,32 @@ async fn an_answer_that_was_ready_is_charged_when_it_is_polled_again() {
     assert_eq!(world.poll_to_end(ACME, &late).await.text(), "OK|late");
     world.settled().await;
     world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_whose_account_is_gone_is_given_up_at_its_deadline() {
+    let account = |name: &str| {
+        format!(
+            "accounts: {{ {name}: {{ key: {ACCOUNT} }} }}\n\
+             tenants: {{ acme: {{ keys: {{ prod: {{ key: {ACME} }} }} }} }}\n\
+             slo: {{ default: {{ deadline: 3s }} }}"
+        )
+    };
+    let setup = Setup { tenants: "", rest: account("main"), ..Setup::default() };
+    let mut world = World::start(setup).await;
+    let id = world.submit(ACME, "answer=lost").await;
+    world.setup.rest = account("renamed");
+
+    world.restart().await;
+
+    // What was open at a restart has 30 s at the least.
+    assert_eq!(world.poll(ACME, &id).await.text(), "CAPCHA_NOT_READY");
+    until_it("it is given up", async || {
+        world.poll(ACME, &id).await.text() == "ERROR_CAPTCHA_UNSOLVABLE"
+    })
+    .await;
+    assert!(world.received(Operation::Poll).is_empty());
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use solvegate::simulate::{Fault, FaultRule, Operation};
 
 use crate::support::client::{get, poll, post, submission};
 use crate::support::usual::{LARGE, submit_large};
+use crate::support::world::is_idle;
 use crate::support::{ACME, Client, Setup, World, ZEN, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +122,22 @@ async fn a_solve_with_a_pingback_is_settled_by_the_watcher() {
     assert_eq!(world.received(Operation::Poll).len(), 1);
     assert!(world.solves()[0].delivered);
     world.close(1).await;
+}
+
+/// Nobody calls back about it: what did not reach its client was not delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pingback_of_a_solve_that_is_answered_at_once_means_nothing() {
+    let world = World::start(Setup::default()).await;
+    let target = submission(ACME, "solve=500ms").replace("/in.php", "/solve.php");
+    let mut gone = world.client().await;
+    gone.send(get(&format!("{target}&pingback=http://127.0.0.1:9/back")).as_bytes()).await;
+    until("the provider has it", || world.received(Operation::Solve).len() == 1).await;
+
+    gone.reset();
+
+    until("it is over", || is_idle(&world.snapshot())).await;
+    world.settled().await;
+    world.close(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Engine, SYNC_TASK, place_index};
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
-use crate::domain::solve::{Answer, Form, Identity, MoneyState, Solve};
+use crate::domain::solve::{Answer, Form, Identity, MoneyState, Solve, Submission};
 use crate::domain::time::Now;
 
 /// Terminal answers kept in memory, all together. The oldest go first; their owners are answered by
@@ -228,12 +228,9 @@ impl Engine {
         })
     }
 
-    /// What that solve is for.
-    pub fn captcha_type_of(
-        &self,
-        solve_id: SolveId,
-    ) -> Option<crate::domain::captcha_type::CaptchaType> {
-        self.solves.get(&solve_id).map(|solve| solve.submission.captcha_type)
+    /// What that solve was asked for with.
+    pub fn submission_of(&self, solve_id: SolveId) -> Option<&Submission> {
+        self.solves.get(&solve_id).map(|solve| &solve.submission)
     }
 
     /// What one success of that solve costs.

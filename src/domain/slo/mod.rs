@@ -29,7 +29,7 @@ use self::window::MinuteCounts;
 use super::captcha_type::CaptchaType;
 use super::outcome::SliEvent;
 use super::policy::{PolicyRule, Priority, SloPolicy, Status};
-use super::time::Now;
+use super::time::{Mono, Now};
 
 /// What an SLO is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +136,11 @@ impl ErrorBudgets {
     /// throttle, the next must know); not for one that is refused for another reason.
     pub fn take(&mut self, captcha_type: CaptchaType, verdict: &Verdict, now: Now) {
         self.policy_states[captcha_type.index()].take(verdict, now.mono);
+    }
+
+    /// Undoes [`take`](Self::take) for a probe admitted at that instant that ended without an event.
+    pub fn give_back(&mut self, captcha_type: CaptchaType, admitted: Mono) {
+        self.policy_states[captcha_type.index()].give_back(admitted);
     }
 
     /// The first rule of the policy that any SLO of that type meets.

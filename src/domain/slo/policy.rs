@@ -210,6 +210,13 @@ impl PolicyState {
         }
     }
 
+    /// The solve admitted at that instant says nothing of the provider; if it was the probe, the next is.
+    pub(super) fn give_back(&mut self, admitted: Mono) {
+        if self.probed_at == Some(admitted) {
+            self.probed_at = None;
+        }
+    }
+
     pub(super) fn take(&mut self, verdict: &Verdict, now: Mono) {
         match verdict {
             Verdict::Pass => {}

@@ -39,6 +39,20 @@ fn an_exhausted_error_budget_pauses_submissions_but_for_one_probe_at_a_time() {
 }
 
 #[test]
+fn a_probe_that_says_nothing_of_the_provider_is_given_back() {
+    let mut engine = exhausted(|_| ());
+    let now = START + secs(2);
+    let probe = admit(&mut engine, PROD, now);
+    engine.submit_failed(probe, Outcome::ClientError, "ERROR_PAGEURL", now + secs(1));
+
+    let next = admit(&mut engine, BATCH, now + secs(1));
+    assert_eq!(refused(&mut engine, PROD, now + secs(1)).reason, Reason::ErrorBudget);
+    // This one does say something.
+    engine.submit_failed(next, Outcome::ProviderError, "ERROR_SERVER_ERROR", now + secs(2));
+    assert_eq!(refused(&mut engine, PROD, now + secs(2)).reason, Reason::ErrorBudget);
+}
+
+#[test]
 fn a_submission_refused_for_something_else_uses_up_no_probe() {
     let mut engine = exhausted(|policy| prod(policy).limits.daily_limit = Some(1));
     let now = START + secs(2);

@@ -224,7 +224,8 @@ fn an_answer_for_a_forgotten_solve_reaches_nobody() {
 fn an_answer_may_fill_the_whole_memory() {
     let mut engine = engine(|_| ());
     let solve = open(&mut engine, "t1", START);
-    assert_eq!(engine.captcha_type_of(solve), Some(CaptchaType::RecaptchaV2));
+    let submission = engine.submission_of(solve).unwrap();
+    assert_eq!(submission.captcha_type, CaptchaType::RecaptchaV2);
     let largest = "x".repeat(crate::domain::engine::poll::ANSWER_BYTES_MAX);
     ask(&mut engine, "t1", PollResult::Solved(answer(&largest)), START);
     assert!(matches!(poll(&mut engine, PROD, "t1", START + secs(1)), PollDecision::Memory { .. }));
