@@ -10,7 +10,7 @@
 mod rows;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -134,9 +134,16 @@ fn at_a_rate(durability: Durability, per_second: u32) {
 
 /// What the thread of that name has had of the processors.
 fn busy_of(name: &str) -> Duration {
-    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
-    let of_thread = |thread: &Path| fs::read_to_string(thread.join("comm")).unwrap();
-    let thread = threads.into_iter().find(|thread| of_thread(thread).trim() == name).unwrap();
+    let is_it = |thread: &PathBuf| {
+        fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name)
+    };
+    // A thread gives itself its name, and may not have come to that yet.
+    let thread = loop {
+        let mut threads = fs::read_dir("/proc/self/task").unwrap().map(|it| it.unwrap().path());
+        if let Some(thread) = threads.find(is_it) {
+            break thread;
+        }
+    };
     let nanos = fs::read_to_string(thread.join("schedstat")).unwrap();
     Duration::from_nanos(nanos.split(' ').next().unwrap().parse().unwrap())
 }
