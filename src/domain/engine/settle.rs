@@ -91,7 +91,7 @@ impl Engine {
         if let Some(record) = self.solve_record(solve_id, outcome, code, now) {
             let (success, latency) = (record.success_event, record.latency_event);
             self.error_budgets.record(record.captcha_type, success, latency, now);
-            if success.is_none() {
+            if outcome == Outcome::ClientError {
                 self.error_budgets.give_back(record.captcha_type, admitted);
             }
             self.outbox.push(Write::Verdict(record));

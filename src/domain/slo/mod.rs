@@ -138,7 +138,7 @@ impl ErrorBudgets {
         self.policy_states[captcha_type.index()].take(verdict, now.mono);
     }
 
-    /// Undoes [`take`](Self::take) for a probe admitted at that instant that ended without an event.
+    /// Undoes [`take`](Self::take) for a probe admitted at that instant that failed by its client's fault.
     pub fn give_back(&mut self, captcha_type: CaptchaType, admitted: Mono) {
         self.policy_states[captcha_type.index()].give_back(admitted);
     }

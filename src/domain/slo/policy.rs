@@ -210,7 +210,7 @@ impl PolicyState {
         }
     }
 
-    /// The solve admitted at that instant says nothing of the provider; if it was the probe, the next is.
+    /// The solve admitted at that instant failed by its client's fault; if it was the probe, the next is.
     pub(super) fn give_back(&mut self, admitted: Mono) {
         if self.probed_at == Some(admitted) {
             self.probed_at = None;
