@@ -1,5 +1,5 @@
 //! Calendar days and months in the operator's zone, ratcheted forward: a clock that steps back
-//! re-opens no day.
+//! re-opens no day. Another zone may lead to another day, also back to one that was left.
 
 use std::time::Duration;
 
@@ -13,6 +13,10 @@ use super::time::Wall;
 #[derive(Debug, Clone)]
 pub struct Calendar {
     zone: TimeZone,
+    /// What was used on days before it is not known.
+    first: Date,
+    /// The latest instant that moved it.
+    at: Wall,
     today: Date,
     next_midnight: Wall,
 }
@@ -20,20 +24,10 @@ pub struct Calendar {
 /// A calendar day as a number that grows by time, and its month's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Period {
-    day: i32,
-    month: i32,
-}
-
-impl Period {
-    /// Whether both lie in the same calendar day.
-    pub fn same_day(self, other: Self) -> bool {
-        self.day == other.day
-    }
-
-    /// Whether both lie in the same calendar month.
-    pub fn same_month(self, other: Self) -> bool {
-        self.month == other.month
-    }
+    /// The day.
+    pub day: i32,
+    /// The month.
+    pub month: i32,
 }
 
 impl Calendar {
@@ -41,20 +35,23 @@ impl Calendar {
     pub fn new(zone: TimeZone, now: Wall) -> Self {
         let today = date_at(&zone, now);
         let next_midnight = start_of(&zone, tomorrow(today));
-        Self { zone, today, next_midnight }
+        Self { zone, first: today, at: now, today, next_midnight }
     }
 
     /// Moves to the day of `now` unless that lies before the current one.
     pub fn roll(&mut self, now: Wall) {
         if now >= self.next_midnight {
+            self.at = self.at.max(now);
             self.today = date_at(&self.zone, now).max(self.today);
             self.next_midnight = start_of(&self.zone, tomorrow(self.today));
         }
     }
 
-    /// Changes the zone; the current day never goes back by it.
+    /// Changes the zone. The current day may go back by it, to one of the two before, but not beyond the
+    /// first.
     pub fn set_zone(&mut self, zone: TimeZone, now: Wall) {
-        self.today = date_at(&zone, now).max(self.today);
+        self.at = self.at.max(now);
+        self.today = date_at(&zone, self.at).max(self.first);
         self.next_midnight = start_of(&zone, tomorrow(self.today));
         self.zone = zone;
     }
@@ -124,8 +121,8 @@ mod tests {
         berlin.roll(wall("2026-11-21T23:00:00Z"));
 
         assert_eq!(berlin.today(), jiff::civil::date(2026, 11, 22));
-        assert!(!berlin.period().same_day(before));
-        assert!(berlin.period().same_month(before));
+        assert!(berlin.period().day > before.day);
+        assert_eq!(berlin.period().month, before.month);
     }
 
     #[test]
@@ -153,8 +150,8 @@ mod tests {
         utc.roll(wall("2028-12-31T23:59:59Z"));
         let december = utc.period();
         utc.roll(wall("2029-01-01T00:00:00Z"));
-        assert!(!utc.period().same_month(december));
         assert!(utc.period() > december);
+        assert!(utc.period().month > december.month);
     }
 
     #[test]
@@ -164,7 +161,33 @@ mod tests {
         let ahead = utc.period();
         utc.roll(wall("2026-11-21T12:00:00Z"));
         assert_eq!(utc.period(), ahead);
+        for zone in ["Pacific/Kiritimati", "UTC"] {
+            utc.set_zone(TimeZone::get(zone).unwrap(), wall("2026-11-21T12:00:00Z"));
+            assert!(utc.period() >= ahead, "{zone}");
+        }
+        assert_eq!(utc.period(), ahead);
         utc.roll(wall("2026-11-24T00:00:00Z"));
         assert!(utc.period() > ahead);
+    }
+
+    #[test]
+    fn a_zone_that_comes_back_brings_its_day_back_and_none_from_before_the_start() {
+        let now = "2026-11-22T00:30:00Z";
+        let mut calendar = calendar("UTC", "2026-11-21T23:00:00Z");
+        for (zone, now, day) in [
+            ("Pacific/Kiritimati", "2026-11-21T23:30:00Z", 22),
+            ("UTC", "2026-11-21T23:30:00Z", 21),
+            ("UTC", now, 22),
+            ("America/New_York", now, 21),
+            ("Pacific/Pago_Pago", "2026-11-22T10:00:00Z", 21),
+            ("UTC", "2026-11-22T10:00:00Z", 22),
+        ] {
+            calendar.set_zone(TimeZone::get(zone).unwrap(), wall(now));
+            assert_eq!(calendar.today(), jiff::civil::date(2026, 11, day), "{zone} {now}");
+        }
+
+        let mut calendar = Calendar::new(TimeZone::UTC, wall(now));
+        calendar.set_zone(TimeZone::get("America/New_York").unwrap(), wall(now));
+        assert_eq!(calendar.today(), jiff::civil::date(2026, 11, 22));
     }
 }

@@ -24,10 +24,26 @@ pub struct Scope {
     /// Money charged ever.
     pub spent: Money,
     rate: Gcra,
-    period: Period,
-    day_solves: u64,
-    day_spent: Money,
-    month_spent: Money,
+    // A change of time zone can lead back to each of them: zones are at most three days and two months
+    // apart.
+    days: [Tally; 3],
+    months: [Tally; 2],
+}
+
+/// What was charged in one day or month.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    /// The day's or month's number; 0: not in use.
+    of: i32,
+    solves: u64,
+    spent: Money,
+}
+
+impl Tally {
+    fn charge(&mut self, solves: u64, spent: Money) {
+        self.solves += solves;
+        self.spent += spent;
+    }
 }
 
 /// The order in which limits are looked at.
@@ -75,26 +91,24 @@ impl Scope {
     /// What was restored: charges of the current day and month, and ever.
     pub fn restore(&mut self, period: Period, day_solves: u64, spent: [Money; 3]) {
         let [day_spent, month_spent, total] = spent;
-        self.period = period;
-        self.day_solves += day_solves;
-        self.day_spent += day_spent;
-        self.month_spent += month_spent;
+        tally_mut(&mut self.days, period.day).charge(day_solves, day_spent);
+        tally_mut(&mut self.months, period.month).charge(0, month_spent);
         self.spent += total;
     }
 
     /// Solves charged on the current day.
     pub fn day_solves(&self, period: Period) -> u64 {
-        if self.period.same_day(period) { self.day_solves } else { 0 }
+        tally(&self.days, period.day).solves
     }
 
     /// Money charged on the current day.
     pub fn day_spent(&self, period: Period) -> Money {
-        if self.period.same_day(period) { self.day_spent } else { Money::ZERO }
+        tally(&self.days, period.day).spent
     }
 
     /// Money charged in the current month.
     pub fn month_spent(&self, period: Period) -> Money {
-        if self.period.same_month(period) { self.month_spent } else { Money::ZERO }
+        tally(&self.months, period.month).spent
     }
 
     /// What the daily and monthly limits are compared with, by [`breach`](Self::breach) and by people.
@@ -246,22 +260,25 @@ impl Scope {
         self.open -= 1;
         self.held -= price;
         let Some(charged) = charged else { return };
-        self.move_to(period);
-        self.day_solves += 1;
-        self.day_spent += charged;
-        self.month_spent += charged;
+        tally_mut(&mut self.days, period.day).charge(1, charged);
+        tally_mut(&mut self.months, period.month).charge(1, charged);
         self.spent += charged;
     }
+}
 
-    fn move_to(&mut self, period: Period) {
-        if !self.period.same_day(period) {
-            (self.day_solves, self.day_spent) = (0, Money::ZERO);
-        }
-        if !self.period.same_month(period) {
-            self.month_spent = Money::ZERO;
-        }
-        self.period = period;
+fn tally(tallies: &[Tally], of: i32) -> Tally {
+    tallies.iter().find(|tally| tally.of == of).copied().unwrap_or_default()
+}
+
+/// The tally of that day or month, in the place of the earliest where there is none yet.
+fn tally_mut(tallies: &mut [Tally], of: i32) -> &mut Tally {
+    let place = tallies.iter().position(|tally| tally.of == of);
+    let earliest = || (0..tallies.len()).min_by_key(|place| tallies[*place].of).unwrap_or_default();
+    let tally = &mut tallies[place.unwrap_or_else(earliest)];
+    if tally.of != of {
+        *tally = Tally { of, ..Tally::default() };
     }
+    tally
 }
 
 fn type_breach(limits: &Limits, captcha_type: CaptchaType) -> Option<Breach> {

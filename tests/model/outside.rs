@@ -54,7 +54,9 @@ impl World {
         self.engine.reconfigure(&self.policy, self.now);
         self.buckets.forget_of("fickle");
         self.note_policy();
-        self.roll();
+        self.reached = self.reached.max(self.now.wall);
+        let reached = Now { wall: self.reached, ..self.now };
+        self.today = date(&self.policy, reached).max(self.started.0);
     }
 
     pub(crate) fn note_policy(&mut self) {
@@ -92,7 +94,10 @@ impl World {
     }
 
     pub(crate) fn roll(&mut self) {
-        self.today = self.today.max(date(&self.policy, self.now));
+        let today = date(&self.policy, self.now);
+        if today > self.today {
+            (self.today, self.reached) = (today, self.reached.max(self.now.wall));
+        }
     }
 
     /// The process dies: of what was not durable yet, a part is kept. Then it starts again.
@@ -116,6 +121,7 @@ impl World {
         self.unconfirmed.extend(self.record.tasks.values().filter(offered).map(name));
         self.buckets = Buckets::default();
         self.today = date(&self.policy, self.now);
+        self.reached = self.now.wall;
         self.started = (self.today, self.record.charges.keys().cloned().collect());
         self.engine = Engine::new(&self.policy, self.record.restored(self.today), self.now);
     }

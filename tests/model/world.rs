@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) now: Now,
     /// The calendar day reached, by the model's own count.
     pub(crate) today: Date,
+    /// The latest instant that led there.
+    pub(crate) reached: Wall,
     /// The day at the last start, and the charges known then.
     pub(crate) started: (Date, BTreeSet<Task>),
     /// What survives a crash, and what is on its way there.
@@ -92,6 +94,7 @@ impl World {
             policy,
             now: START,
             today,
+            reached: START.wall,
             started: (today, BTreeSet::new()),
             durable: record.clone(),
             queue: Vec::new(),

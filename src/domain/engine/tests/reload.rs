@@ -125,3 +125,46 @@ fn another_time_zone_reopens_no_day() {
     engine.reconfigure(&kiritimati, START);
     admit(&mut engine, PROD, START);
 }
+
+/// 2026-11-30, an hour before midnight and month end, UTC; the next month further east.
+const MONTH_END: Now = Now { mono: START.mono, wall: Wall(1_796_079_600_000) };
+
+fn charge_one(engine: &mut Engine, id: &str, now: Now) {
+    let solve = open(engine, id, now);
+    ask(engine, id, solved(), now);
+    engine.delivered(solve, now);
+}
+
+#[test]
+fn a_time_zone_that_comes_back_finds_its_day_and_month_as_used_as_it_left_them() {
+    let daily = |limits: &mut Limits| limits.daily_limit = Some(1);
+    let daily_cap = |limits: &mut Limits| limits.daily_spend_cap = Some(PRICE);
+    let monthly_cap = |limits: &mut Limits| limits.monthly_spend_cap = Some(PRICE);
+    let kinds: [&dyn Fn(&mut Limits); 3] = [&daily, &daily_cap, &monthly_cap];
+    for (kind, limit) in kinds.into_iter().enumerate() {
+        for is_used_there in [false, true] {
+            let zone = |name: &str| {
+                changed(|policy| {
+                    limit(&mut acme(policy).limits);
+                    policy.time_zone = TimeZone::get(name).unwrap();
+                })
+            };
+            let utc = zone("UTC");
+            let mut engine = started(&utc, Restored::default(), MONTH_END);
+            charge_one(&mut engine, "t1", MONTH_END);
+            engine.reconfigure(&zone("Pacific/Kiritimati"), MONTH_END);
+            if is_used_there {
+                charge_one(&mut engine, "t2", MONTH_END);
+                refused(&mut engine, PROD, MONTH_END);
+            }
+
+            engine.reconfigure(&utc, MONTH_END);
+
+            let rejection = refused(&mut engine, PROD, MONTH_END);
+            assert_eq!(rejection.retry_after, Some(secs(3_600)), "limit {kind}");
+            let tomorrow = MONTH_END + secs(3_600);
+            let left = admissions(&mut engine, PROD, 2, tomorrow);
+            assert_eq!(left, u32::from(!is_used_there), "limit {kind}: the day that began there");
+        }
+    }
+}
