@@ -80,7 +80,7 @@ impl Load {
         let engine = Engine::new(&Arc::new(policy(TENANTS)), Restored::default(), START);
         let identify = |tenant| {
             let credential = Credential { key: Some(key(tenant)), prefix: None, source_ip: None };
-            engine.identify(&credential).ok()
+            engine.identify(&credential, START).ok()
         };
         let identities: Vec<_> = (0..TENANTS).filter_map(identify).collect();
         let body = bytes::Bytes::from(format!("OK|{}", "x".repeat(500)));

@@ -199,7 +199,7 @@ impl Load {
         let engine = Engine::new(&policy, Restored::default(), now());
         let identify = |tenant| {
             let credential = Credential { key: Some(key(tenant)), prefix: None, source_ip: None };
-            engine.identify(&credential).ok()
+            engine.identify(&credential, now()).ok()
         };
         let identities = (0..tenants).filter_map(identify).collect();
         let body = bytes::Bytes::from(format!("OK|{}", "x".repeat(500)));

@@ -334,11 +334,11 @@ impl Operator {
         self.gate.reconfigure(&policy);
     }
 
-    /// Puts the ends of rerolled secrets in force when their time has come.
+    /// Makes the ends of rerolled secrets last that have come: the clock may go back.
     fn end_secrets(&mut self) {
         let (config, now) = (self.config.load_full(), self.gate.now().wall);
-        let refused = self.keyring.refused(&config.policy, now);
-        if !refused.is_subset(&self.gate.policy().revoked) {
+        let (refused, policy) = (self.keyring.refused(&config.policy, now), self.gate.policy());
+        if refused.iter().any(|hash| policy.revoked.get(hash) != Some(&Wall::MIN)) {
             self.reconfigure();
         }
     }

@@ -1,6 +1,6 @@
 //! What benches decide on: tenants with every kind of limit, and the provider's ids.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +75,6 @@ pub(crate) fn policy(tenants: u32) -> Policy {
         poll_spacing: Duration::from_secs(1),
         forget_after: Duration::from_hours(1),
         error_classes: BTreeMap::new(),
-        revoked: BTreeSet::new(),
+        revoked: BTreeMap::new(),
     }
 }

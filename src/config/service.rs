@@ -66,7 +66,7 @@ pub(super) fn read(root: &Node, base_dir: &Path, report: &Report) -> Config {
             poll_spacing: pace.poll_spacing,
             forget_after: pace.forget_after,
             error_classes: error_classes(&mut root),
-            revoked: std::collections::BTreeSet::new(),
+            revoked: BTreeMap::new(),
         },
         defaults,
         warnings: Vec::new(),

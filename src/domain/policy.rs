@@ -34,8 +34,8 @@ pub struct Policy {
     pub forget_after: Duration,
     /// The operator's own outcome for a provider code (`error_classes:`), by exact code.
     pub error_classes: BTreeMap<String, Outcome>,
-    /// Keys that were taken back: refused wherever else they stand.
-    pub revoked: BTreeSet<KeyHash>,
+    /// Keys that were taken back, or will be, each from that instant on: refused wherever else they stand.
+    pub revoked: BTreeMap<KeyHash, Wall>,
 }
 
 /// One real key at the provider.

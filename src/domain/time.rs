@@ -27,6 +27,11 @@ impl Add<Duration> for Mono {
 pub struct Wall(pub i64);
 
 impl Wall {
+    /// Before every other.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After every other.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// Time elapsed since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -106,7 +106,7 @@ impl Gate {
     pub fn identify(&self, credential: &Credential<'_>) -> Result<Identity, Rejection> {
         let (identified, named) = {
             let engine = self.engine.lock();
-            let identified = engine.identify(credential);
+            let identified = engine.identify(credential, self.clock.now());
             let named = identified.is_err().then(|| engine.named(credential)).flatten();
             (identified, named)
         };

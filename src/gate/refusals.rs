@@ -32,7 +32,8 @@ impl Gate {
 
     /// The rejection of a key that was taken away since it was identified, counted.
     pub fn revoked(&self, identity: Identity) -> Option<Rejection> {
-        let rejection = self.engine.lock().revoked(identity)?;
+        let now = self.clock.now();
+        let rejection = self.engine.lock().revoked(identity, now)?;
         self.rejected(identity, None, &rejection);
         Some(rejection)
     }

@@ -183,7 +183,10 @@ impl Keyring {
         let mut policy = base.clone();
         let mut left_out = Vec::new();
         let taken: BTreeSet<_> = hashes_of(base).collect();
-        policy.revoked.extend(self.refused(base, now));
+        let ends =
+            self.records.values().filter_map(|record| Some((record.hash, record.revoked_at?)));
+        policy.revoked.extend(ends);
+        policy.revoked.extend(self.refused(base, now).into_iter().map(|hash| (hash, Wall::MIN)));
         for record in self.by_age() {
             if taken.contains(&record.hash) {
                 continue;

@@ -69,8 +69,8 @@ fn a_reroll_keeps_the_old_secret_for_the_overlap() {
 
     let both = [base.tenants["acme"].keys["prod"].hash, made.secret.sha256()];
     assert_eq!(hashes(&during, "prod"), both);
-    assert!(during.revoked.is_empty());
-    assert_eq!(after.revoked, BTreeSet::from([both[0]]));
+    assert_eq!(during.revoked, BTreeMap::from([(both[0], NOW + overlap)]));
+    assert_eq!(after.revoked, BTreeMap::from([(both[0], Wall::MIN)]));
     let again = keyring.reroll(&base, KEY, overlap * 2, ("bob", NOW)).unwrap();
     let ends: Vec<_> = again.records.iter().map(|record| record.revoked_at).collect();
     assert_eq!(ends, [Some(NOW + overlap), Some(NOW + overlap * 2), None], "ends never move out");
@@ -87,8 +87,8 @@ fn a_revocation_ends_every_secret_of_that_key_and_no_other() {
     keyring.take(keyring.revoke(&base, KEY, ("leaked", NOW)).unwrap());
 
     let (policy, _) = keyring.overlay(&base, NOW);
-    assert!(hashes(&policy, "prod").iter().all(|hash| policy.revoked.contains(hash)));
-    assert!(!policy.revoked.contains(&other.secret.sha256()));
+    assert!(hashes(&policy, "prod").iter().all(|hash| policy.revoked.contains_key(hash)));
+    assert!(!policy.revoked.contains_key(&other.secret.sha256()));
     let again = keyring.reroll(&base, KEY, Duration::ZERO, ("", NOW)).unwrap_err();
     assert!(matches!(again, KeyError::Revoked { .. }));
     let listed = keyring.list(&base, "acme").unwrap();
@@ -128,7 +128,7 @@ fn what_is_undone_leaves_the_old_secret_good_and_the_new_one_refused() {
 
     let (policy, _) = keyring.overlay(&base, NOW);
 
-    let good = |key_id| hashes(&policy, key_id).iter().any(|it| !policy.revoked.contains(it));
+    let good = |key_id| hashes(&policy, key_id).iter().any(|it| !policy.revoked.contains_key(it));
     assert_eq!(["prod", "batch", "late"].map(good), [true, true, false]);
 }
 
@@ -185,5 +185,5 @@ fn a_secret_that_the_config_has_no_more_is_refused_before_its_overlap_is_over() 
 
     let (policy, _) = keyring.overlay(&base, NOW);
 
-    assert_eq!(policy.revoked, BTreeSet::from([first]));
+    assert_eq!(policy.revoked, BTreeMap::from([(first, Wall::MIN)]));
 }

@@ -73,7 +73,7 @@ impl Sidecar {
     fn identity(&self, tenant: &str) -> Identity {
         let key = Secret::new(key(tenant)).sha256();
         let credential = Credential { key: Some(key), prefix: None, source_ip: None };
-        self.engine.identify(&credential).unwrap()
+        self.engine.identify(&credential, self.now).unwrap()
     }
 
     /// A submission; why it is refused, if it is.

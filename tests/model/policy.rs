@@ -118,7 +118,7 @@ impl Variant {
             poll_spacing: Duration::from_secs(1),
             forget_after: Duration::from_hours(1),
             error_classes: BTreeMap::new(),
-            revoked: std::collections::BTreeSet::new(),
+            revoked: BTreeMap::new(),
         }
     }
 

@@ -197,7 +197,8 @@ impl World {
     }
 
     pub(crate) fn identify(&self, key: KeyHash) -> Option<Identity> {
-        self.engine.identify(&Credential { key: Some(key), prefix: None, source_ip: None }).ok()
+        let credential = Credential { key: Some(key), prefix: None, source_ip: None };
+        self.engine.identify(&credential, self.now).ok()
     }
 
     fn bind(&mut self, which: usize, durable: bool, again: bool) {

@@ -110,7 +110,7 @@ impl Engine {
         let overdraft = self.tenant(identity).policy.overdraft;
         let step = |step| move || self.check_step(step, submission, now);
         let checks: [&dyn Fn() -> Option<Rejection>; 11] = [
-            &|| self.revoked(identity),
+            &|| self.revoked(identity, now),
             &|| self.expired(identity, now),
             &step(Step::Type(submission.captcha_type)),
             &step(Step::InFlight),

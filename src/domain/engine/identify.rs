@@ -6,7 +6,7 @@ use super::{ACCOUNT_KEY_PLACE, DEFAULT_TENANT, Engine, KeyPlace, place_index};
 use crate::domain::ids::{KeyHash, Name};
 use crate::domain::rejection::{Reason, Rejection, Verdict};
 use crate::domain::solve::Identity;
-use crate::domain::time::Now;
+use crate::domain::time::{Now, Wall};
 
 /// One sentence for every way to be unknown: who asks learns no tenant's name by it.
 const NO_SUCH_KEY: &str = "no such key; check it with whoever runs Solvegate";
@@ -25,7 +25,7 @@ pub struct Credential<'a> {
 impl Engine {
     /// Whose request this is. A revoked key and a denied address get nothing at all; an expired key is
     /// still known, so that it may fetch what it paid for (see [`expired`](Self::expired)).
-    pub fn identify(&self, credential: &Credential<'_>) -> Result<Identity, Rejection> {
+    pub fn identify(&self, credential: &Credential<'_>, now: Now) -> Result<Identity, Rejection> {
         if self.policy.pass_through {
             return Ok(self.pass_through(credential.key));
         }
@@ -33,7 +33,7 @@ impl Engine {
             return Err(refuse(Reason::UnknownKey, "the request carries no key"));
         };
         let place = self.place_of(hash, credential.prefix)?;
-        if place.revoked {
+        if place.revoked_at <= now.wall {
             return Err(refuse(Reason::RevokedKey, "this key was revoked"));
         }
         let tenant = &self.tenants[place_index(place.tenant)];
@@ -78,10 +78,11 @@ impl Engine {
     }
 
     /// The rejection of a key that a reload or a revocation took away since it was identified.
-    pub fn revoked(&self, identity: Identity) -> Option<Rejection> {
+    pub fn revoked(&self, identity: Identity, now: Now) -> Option<Rejection> {
         let (tenant, key) = (self.tenant(identity), self.key(identity));
         let closed = identity.key == ACCOUNT_KEY_PLACE && !tenant.policy.accept_account_key;
-        let revoked = key.policy.hashes().all(|hash| self.policy.revoked.contains(&hash));
+        let is_revoked = |hash| self.policy.revoked.get(&hash).is_some_and(|at| *at <= now.wall);
+        let revoked = key.policy.hashes().all(is_revoked);
         let gone = tenant.removed || key.removed || revoked;
         (closed || gone).then(|| refuse(Reason::RevokedKey, "this key was revoked"))
     }
@@ -102,7 +103,7 @@ impl Engine {
         }
         let by_account_key = prefixed.filter(|tenant| self.keeps_account_key(*tenant, hash));
         match by_account_key {
-            Some(tenant) => Ok(KeyPlace { tenant, key: ACCOUNT_KEY_PLACE, revoked: false }),
+            Some(tenant) => Ok(KeyPlace { tenant, key: ACCOUNT_KEY_PLACE, revoked_at: Wall::MAX }),
             None => Err(refuse(Reason::UnknownKey, NO_SUCH_KEY)),
         }
     }

@@ -31,7 +31,7 @@ use super::rejection::Verdict;
 use super::scope::Scope;
 use super::slo::{ErrorBudgets, StatusChange};
 use super::solve::{Identity, Solve};
-use super::time::{Mono, Now};
+use super::time::{Mono, Now, Wall};
 
 pub use admit::{Admitted, Decision};
 pub use identify::Credential;
@@ -99,7 +99,8 @@ struct Key {
 struct KeyPlace {
     tenant: u32,
     key: u32,
-    revoked: bool,
+    /// Refused from then on.
+    revoked_at: Wall,
 }
 
 /// The id of the pseudo key for traffic that keeps the account's real key.

@@ -22,7 +22,7 @@ use crate::domain::policy::{
 use crate::domain::scope::Scope;
 use crate::domain::slo::ErrorBudgets;
 use crate::domain::solve::{Confirm, Form, Identity, MoneyState, PollMemory, Solve, Submission};
-use crate::domain::time::{Mono, Now};
+use crate::domain::time::{Mono, Now, Wall};
 
 /// How soon after a restart the watcher looks at what was open before it.
 const WATCH_RESTORED: Duration = Duration::from_secs(2);
@@ -134,7 +134,7 @@ impl Engine {
             tenant.keys.iter_mut().for_each(|key| key.removed = true);
         }
         for place in self.keys.values_mut() {
-            place.revoked = true;
+            place.revoked_at = Wall::MIN;
         }
         for (name, tenant_policy) in &policy.tenants {
             self.place_tenant(name, tenant_policy);
@@ -155,8 +155,8 @@ impl Engine {
             record.policy = key_policy.clone();
             record.removed = false;
             for hash in key_policy.hashes() {
-                let revoked = self.policy.revoked.contains(&hash);
-                self.keys.insert(hash, KeyPlace { tenant: place, key, revoked });
+                let revoked_at = self.policy.revoked.get(&hash).copied().unwrap_or(Wall::MAX);
+                self.keys.insert(hash, KeyPlace { tenant: place, key, revoked_at });
             }
         }
     }

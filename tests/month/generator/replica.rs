@@ -65,7 +65,7 @@ impl Replica {
         let restored = Restored { sli: sli.collect(), next_solve, ..Restored::default() };
         let engine = Engine::new(&policy, restored, now);
         let credential = Credential { key: None, prefix: None, source_ip: None };
-        let identity = engine.identify(&credential).unwrap();
+        let identity = engine.identify(&credential, now).unwrap();
         let types: Vec<_> = job
             .types
             .iter()

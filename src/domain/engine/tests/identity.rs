@@ -5,7 +5,7 @@ use crate::domain::rejection::Reason;
 
 fn reason(engine: &Engine, key: Option<KeyHash>, prefix: Option<&str>) -> Option<Reason> {
     engine
-        .identify(&Credential { key, prefix, source_ip: None })
+        .identify(&Credential { key, prefix, source_ip: None }, START)
         .err()
         .map(|refused| refused.reason)
 }
@@ -31,7 +31,7 @@ fn the_real_key_serves_under_the_prefix_of_a_tenant_that_allows_it() {
     assert_eq!(reason(&engine, Some(REAL), None), Some(Reason::UnknownKey));
 
     let credential = Credential { key: Some(REAL), prefix: Some("acme"), source_ip: None };
-    let identity = engine.identify(&credential).unwrap();
+    let identity = engine.identify(&credential, START).unwrap();
     engine.reconfigure(&changed(|_| ()), START);
     let Decision::Reject { rejection, .. } = engine.admit(submission(identity), START) else {
         panic!("admitted")
@@ -44,7 +44,7 @@ fn a_key_bound_to_networks_serves_from_nowhere_else() {
     let engine = engine(|policy| prod(policy).allow_from = vec!["10.0.0.0/8".parse().unwrap()]);
     let from = |ip: Option<&str>| {
         let source_ip = ip.map(|ip| ip.parse().unwrap());
-        engine.identify(&Credential { key: Some(PROD), prefix: None, source_ip })
+        engine.identify(&Credential { key: Some(PROD), prefix: None, source_ip }, START)
     };
 
     assert!(from(Some("10.1.2.3")).is_ok());
@@ -56,7 +56,7 @@ fn a_key_bound_to_networks_serves_from_nowhere_else() {
 #[test]
 fn a_revocation_outlives_the_key_in_the_config() {
     let policy = changed(|policy| {
-        policy.revoked.insert(PROD);
+        policy.revoked.insert(PROD, Wall::MIN);
     });
     let engine = started(&policy, Restored::default(), START);
 
@@ -74,13 +74,30 @@ fn a_rerolled_key_is_the_same_key_until_its_first_secret_is_taken_back() {
 
     let late = changed(|policy| {
         prod(policy).rerolls.push(new);
-        policy.revoked.insert(PROD);
+        policy.revoked.insert(PROD, Wall::MIN);
     });
     engine.reconfigure(&late, START);
 
     assert_eq!(reason(&engine, Some(PROD), None), Some(Reason::RevokedKey));
     assert_eq!(who(&engine, new), identity);
     admit(&mut engine, new, START);
+}
+
+#[test]
+fn the_first_secret_of_a_rerolled_key_ends_at_its_instant_with_nobody_looking() {
+    let (new, end) = (KeyHash([44; 32]), START.wall + secs(60));
+    let engine = engine(|policy| {
+        prod(policy).rerolls.push(new);
+        policy.revoked.insert(PROD, end);
+    });
+    let at = |key: KeyHash, wall: Wall| {
+        let credential = Credential { key: Some(key), prefix: None, source_ip: None };
+        engine.identify(&credential, Now { wall, ..START }).map_err(|refused| refused.reason)
+    };
+
+    assert!(at(PROD, Wall(end.0 - 1)).is_ok());
+    assert_eq!(at(PROD, end), Err(Reason::RevokedKey));
+    assert_eq!(at(new, end), Ok(who(&engine, PROD)));
 }
 
 #[test]
@@ -94,7 +111,9 @@ fn pass_through_admits_every_key_and_enforces_nothing() {
         assert_eq!(&**engine.tenant_name(who(&engine, key)), "default");
         admit(&mut engine, key, START);
     }
-    assert!(engine.identify(&Credential { key: None, prefix: None, source_ip: None }).is_ok());
+    assert!(
+        engine.identify(&Credential { key: None, prefix: None, source_ip: None }, START).is_ok()
+    );
 }
 
 #[test]

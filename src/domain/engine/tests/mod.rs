@@ -104,7 +104,7 @@ fn policy() -> Policy {
         poll_spacing: secs(1),
         forget_after: FORGET,
         error_classes: BTreeMap::new(),
-        revoked: std::collections::BTreeSet::new(),
+        revoked: BTreeMap::new(),
     }
 }
 
@@ -153,7 +153,7 @@ fn writes(engine: &mut Engine) -> Vec<Write> {
 }
 
 fn who(engine: &Engine, key: KeyHash) -> Identity {
-    engine.identify(&Credential { key: Some(key), prefix: None, source_ip: None }).unwrap()
+    engine.identify(&Credential { key: Some(key), prefix: None, source_ip: None }, START).unwrap()
 }
 
 fn submission(identity: Identity) -> Submission {

@@ -14,7 +14,7 @@ fn a_removed_key_is_revoked_and_its_solves_are_still_settled() {
     engine.reconfigure(&changed(|policy| drop(acme(policy).keys.remove("prod"))), START);
 
     let credential = Credential { key: Some(PROD), prefix: None, source_ip: None };
-    assert_eq!(engine.identify(&credential).unwrap_err().reason, Reason::RevokedKey);
+    assert_eq!(engine.identify(&credential, START).unwrap_err().reason, Reason::RevokedKey);
     assert!(matches!(poll(&mut engine, BATCH, "t1", START), PollDecision::Memory { .. }));
     engine.delivered(solve, START);
     assert_eq!(charges(&mut engine), [Some(PRICE)]);
@@ -35,7 +35,9 @@ fn a_rolled_key_keeps_the_usage_of_its_id() {
 
     assert_eq!(refused(&mut engine, rolled, START).reason, Reason::DailyLimit);
     assert!(
-        engine.identify(&Credential { key: Some(PROD), prefix: None, source_ip: None }).is_err()
+        engine
+            .identify(&Credential { key: Some(PROD), prefix: None, source_ip: None }, START)
+            .is_err()
     );
 }
 
