@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -256,12 +256,19 @@ pub(super) fn path(base_dir: &Path) -> impl Fn(&Scalar) -> Read<PathBuf> {
     }
 }
 
-/// A network, or a bare address for the network of just that address.
+/// A network, or a bare address for the network of just that address. One of IPv4 addresses that are
+/// written as IPv6 ones is the IPv4 network: so are addresses compared.
 pub(super) fn ip_net(scalar: &Scalar) -> Read<IpNet> {
     let text = scalar.text.as_str();
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("must be a network such as 10.0.0.0/8 or an IP address{}", is(scalar)))
+    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(
+        |_| format!("must be a network such as 10.0.0.0/8 or an IP address{}", is(scalar)),
+    )?;
+    let IpAddr::V6(addr) = net.addr() else { return Ok(net) };
+    let Some(addr) = addr.to_ipv4_mapped() else { return Ok(net) };
+    let v4 = net.prefix_len().checked_sub(96).and_then(|bits| Ipv4Net::new(addr, bits).ok());
+    v4.map(IpNet::V4).ok_or_else(|| {
+        format!("must be written as an IPv4 network such as 10.0.0.0/8{}", is(scalar))
+    })
 }
 
 /// An IANA time zone.

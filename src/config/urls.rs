@@ -161,8 +161,15 @@ fn split(text: &str, example: &str) -> Read<(Scheme, Uri, Authority)> {
         _ => return Err(wrong()),
     };
     let authority = uri.authority().cloned().ok_or_else(wrong)?;
-    if authority.host().is_empty() || authority.port().is_some_and(|port| port.as_u16() == 0) {
+    if authority.host().is_empty() {
         return Err(wrong());
+    }
+    // `authority.port()` is `None` for a number that is too large, too.
+    let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let port = host_and_port.strip_prefix(authority.host()).unwrap_or_default();
+    let port = port.strip_prefix(':').filter(|port| !port.is_empty());
+    if port.is_some_and(|port| port.parse().ok().is_none_or(|port: u16| port == 0)) {
+        return Err("must name a port between 1 and 65535, or none".into());
     }
     Ok((scheme, uri, authority))
 }

@@ -135,6 +135,10 @@ fn single_values_say_what_to_write() {
             "f.yaml:1: trusted_proxies[0]: must be a network such as 10.0.0.0/8 or an IP address, is 10.0.0.0/33",
         ),
         (
+            "trusted_proxies: [\"::ffff:10.0.0.0/8\"]",
+            "f.yaml:1: trusted_proxies[0]: must be written as an IPv4 network such as 10.0.0.0/8, is ::ffff:10.0.0.0/8",
+        ),
+        (
             "trusted_proxies: [~]",
             "f.yaml:1: trusted_proxies[0]: must not be empty; give it a value or leave it out",
         ),

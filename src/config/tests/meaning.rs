@@ -276,6 +276,21 @@ fn an_objective_inherits_from_the_default_and_not_from_its_family() {
 }
 
 #[test]
+fn networks_of_ipv4_addresses_written_as_ipv6_are_the_ipv4_networks() {
+    let config = ok(
+        "trusted_proxies: [\"::ffff:10.0.0.0/104\", \"::ffff:192.0.2.1\", \"::ffff:0:0/96\", \"fd00::/8\", \"::/0\"]",
+    );
+    let proxies = config.trusted_proxies.iter().map(ToString::to_string);
+    let expected = ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "fd00::/8", "::/0"];
+    assert_eq!(proxies.collect::<Vec<_>>(), expected);
+    let tenants =
+        "tenants: { a: { keys: { b: { key: k1234567890123456789012345678901, allow_from: [\"::ffff:10.0.0.0/104\"] } } } }";
+    let config = ok(&format!("accounts: {{ main: {{ key: a }} }}\n{tenants}"));
+    let allowed = &config.policy.tenants["a"].keys["b"].allow_from;
+    assert_eq!(allowed[..], ["10.0.0.0/8".parse().unwrap()]);
+}
+
+#[test]
 fn the_upstream_url_is_taken_apart() {
     let url = ok("upstream: { url: \"http://[::1]:8081/api/v1/\" }").upstream.url;
     assert_eq!((url.authority(), url.host(), url.port()), ("[::1]:8081", "[::1]", 8081));

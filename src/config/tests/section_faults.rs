@@ -3,6 +3,24 @@
 use super::faults::check;
 
 #[test]
+fn ports_of_urls() {
+    check(&[
+        (
+            "notify:\n  - url: https://99999:CANARY@9:99999/CANARY",
+            "f.yaml:2: notify[0].url: must name a port between 1 and 65535, or none",
+        ),
+        (
+            "upstream: { url: \"http://[::1]:65536\" }",
+            "f.yaml:1: upstream.url: must name a port between 1 and 65535, or none",
+        ),
+        (
+            "upstream: { url: \"https://x:0\" }",
+            "f.yaml:1: upstream.url: must name a port between 1 and 65535, or none",
+        ),
+    ]);
+}
+
+#[test]
 fn listeners_and_urls() {
     check(&[
         (
