@@ -30,14 +30,6 @@ impl Gate {
         Some(rejection)
     }
 
-    /// The rejection of a key that was taken away since it was identified, counted.
-    pub fn revoked(&self, identity: Identity) -> Option<Rejection> {
-        let now = self.clock.now();
-        let rejection = self.engine.lock().revoked(identity, now)?;
-        self.rejected(identity, None, &rejection);
-        Some(rejection)
-    }
-
     /// Counts a refusal that the shell decided on by itself.
     pub fn rejected(
         &self,

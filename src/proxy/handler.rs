@@ -109,7 +109,7 @@ async fn serve(
     };
     let outgoing = match Wanted::of(&call) {
         Wanted::Solve(_) => Box::pin(solve(proxy, call, asker, &head.headers)).await,
-        Wanted::Action(action) => act(proxy, (&call, action), asker.identity, &head.headers).await,
+        Wanted::Action(action) => act(proxy, (&call, action), asker, &head.headers).await,
         Wanted::Unclear(malformed) => {
             let rejection = malformed_rejection(&malformed);
             proxy.gate.rejected(asker.identity, None, &rejection);
@@ -266,13 +266,14 @@ impl Wanted {
 async fn act(
     proxy: &Arc<Proxy>,
     (call, action): (&Call, Action),
-    identity: Identity,
+    Asker { identity, source_ip, key }: Asker,
     headers: &HeaderMap,
 ) -> Outgoing {
     let form = call.form();
+    let credential = Credential { key, prefix: call.tenant(), source_ip };
     let pass_through = || proxy.gate.policy().pass_through;
     let account = || proxy.gate.account_name(identity);
-    let question = |call| Question { identity, form, call, headers };
+    let question = |call| Question { credential, identity, form, call, headers };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
         Action::Get2(Ids::One(task)) if pass_through() => {

@@ -9,6 +9,7 @@ use super::refusal::Asked;
 use super::reply::Outgoing;
 use crate::domain::engine::PollDecision;
 use crate::domain::ids::TaskId;
+use crate::domain::rejection::Rejection;
 use crate::record::metrics::Operation;
 use crate::wire::answer::{self, Polled};
 
@@ -24,17 +25,16 @@ const ANSWERED_WITHIN: Duration = Duration::from_millis(4_500);
 /// question fits into `hold` any more. A client that hangs up drops this future, and with it the wait.
 pub(super) async fn held(
     proxy: &Arc<Proxy>,
-    question: Question<'_>,
+    mut question: Question<'_>,
     task: &TaskId,
     hold: Duration,
 ) -> Outgoing {
-    let Question { identity, form, .. } = question;
     let begin = proxy.clock.mono();
     let spacing = proxy.gate.policy().poll_spacing.max(SPACING_MIN);
     let mut not_ours = Duration::ZERO;
     let (mut known, mut asked) = (false, false);
     let mut outgoing = loop {
-        let decided = proxy.gate.poll_uncounted(identity, task, form);
+        let decided = proxy.gate.poll_uncounted(question.identity, task, question.form);
         known |= decided.0 != PollDecision::WrongId;
         asked |= matches!(decided.0, PollDecision::Forward { .. } | PollDecision::Untracked);
         let left = ANSWERED_WITHIN.saturating_sub(proxy.clock.mono().since(begin));
@@ -51,8 +51,10 @@ pub(super) async fn held(
             () = tokio::time::sleep(spacing) => {}
         }
         not_ours += proxy.clock.mono().since(answered);
-        if let Some(refused) = refused(proxy, question) {
-            break refused;
+        // Much may have changed meanwhile: it is answered as a new poll would be.
+        match proxy.gate.identify(&question.credential) {
+            Ok(identity) => question.identity = identity,
+            Err(rejection) => break refused(proxy, question, &rejection),
         }
     };
     let metrics = proxy.gate.metrics();
@@ -70,13 +72,9 @@ fn is_not_ready(proxy: &Proxy, outgoing: &Outgoing) -> bool {
     answer::polled(outgoing.status.as_u16(), &outgoing.body, classes) == Polled::Pending
 }
 
-/// The refusal of a key that was revoked meanwhile.
-fn refused(proxy: &Proxy, question: Question<'_>) -> Option<Outgoing> {
-    if proxy.gate.policy().pass_through {
-        return None;
-    }
+/// The refusal of whoever was identified at first, and is not any more.
+fn refused(proxy: &Proxy, question: Question<'_>, rejection: &Rejection) -> Outgoing {
     let Question { identity, form, .. } = question;
-    let rejection = proxy.gate.revoked(identity)?;
     let asked = Asked { identity, operation: Operation::Poll, form, captcha_type: None };
-    Some(proxy.refuse(asked, &rejection, false))
+    proxy.refuse(asked, rejection, false)
 }

@@ -10,7 +10,7 @@ use super::reply::{self, Outgoing};
 use super::upstream::{Answered, Exchange, Kind, UpstreamError};
 use super::{NoKey, Proxy, UnderWay};
 use crate::domain::account::AccountReport;
-use crate::domain::engine::{AnswerTo, Asker, PollDecision, PollResult};
+use crate::domain::engine::{AnswerTo, Asker, Credential, PollDecision, PollResult};
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::solve::{Answer, Form, Identity};
@@ -45,10 +45,11 @@ enum Said {
     Kept(Arc<Answer>),
 }
 
-/// One poll of a client: the call itself for `get`, so that it goes on as it came; `None` where the
+/// One poll of a client, and what it is identified by: the call itself for `get`, so that it goes on as it came; `None` where the
 /// sidecar words the question (`get2`, `ids=`).
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
+    pub(super) credential: Credential<'a>,
     pub(super) identity: Identity,
     pub(super) form: Form,
     pub(super) call: Option<&'a Call>,

@@ -13,6 +13,7 @@ use crate::support::{ACME, Api, Client, Setup, World, until};
 /// The spacing of 100 ms, less what the provider's clock rounds.
 const SPACING_LEAST: Duration = Duration::from_millis(98);
 const NOT_READY: &str = "CAPCHA_NOT_READY";
+const RELOAD: &str = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
 async fn world() -> World {
     World::start(Setup { upstream: "poll_spacing: 100ms, hold_polls: 4s", ..Setup::default() })
@@ -36,6 +37,12 @@ async fn held(world: &World, id: &str) -> Client {
     client.send(get(&poll(ACME, id)).as_bytes()).await;
     until("the poll is held", || asked_at(world, id).len() > 1).await;
     client
+}
+
+async fn reload(world: &mut World, tenants: &'static str) {
+    world.setup.tenants = tenants;
+    world.write_config();
+    assert_eq!(world.admin(RELOAD).await.text(), "reloaded\n");
 }
 
 async fn metric<T: FromStr<Err: Debug>>(world: &World, series: &str) -> T {
@@ -179,6 +186,45 @@ async fn a_key_that_is_revoked_gets_nothing_of_a_held_poll() {
 
     assert_eq!(client.answer().await.text(), "ERROR_KEY_DOES_NOT_EXIST");
     assert_eq!(world.poll(ACME, &id).await.text(), "ERROR_KEY_DOES_NOT_EXIST", "as any poll");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_renamed_meanwhile_gets_the_answer() {
+    let mut world = world().await;
+    let id = world.submit(ACME, "solve=3s&answer=a").await;
+    let mut client = held(&world, &id).await;
+
+    reload(&mut world, "acme: { keys: { web: { key: ACME } } }").await;
+
+    assert_eq!(client.answer().await.text(), "OK|a");
+    world.settled().await;
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_not_allowed_any_more_gets_nothing_of_a_held_poll() {
+    let mut world = world().await;
+    let id = world.submit(ACME, "solve=3s").await;
+    let mut client = held(&world, &id).await;
+
+    let tenants = "acme: { keys: { prod: { key: ACME, allow_from: [192.0.2.1] } } }";
+    reload(&mut world, tenants).await;
+
+    assert_eq!(client.answer().await.text(), "ERROR_IP_NOT_ALLOWED");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_replaced_at_once_gets_nothing_of_a_held_poll() {
+    let world = world().await;
+    let id = world.submit(ACME, "solve=3s").await;
+    let mut client = held(&world, &id).await;
+
+    let note = serde_json::json!({ "note": "ann: leaked" });
+    Api::of(world.app().admin).post("/tenants/acme/keys/prod/reroll", &note).await.of(201);
+
+    assert_eq!(client.answer().await.text(), "ERROR_KEY_DOES_NOT_EXIST");
     world.close(0).await;
 }
 

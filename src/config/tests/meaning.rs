@@ -283,8 +283,7 @@ fn networks_of_ipv4_addresses_written_as_ipv6_are_the_ipv4_networks() {
     let proxies = config.trusted_proxies.iter().map(ToString::to_string);
     let expected = ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "fd00::/8", "::/0"];
     assert_eq!(proxies.collect::<Vec<_>>(), expected);
-    let tenants =
-        "tenants: { a: { keys: { b: { key: k1234567890123456789012345678901, allow_from: [\"::ffff:10.0.0.0/104\"] } } } }";
+    let tenants = "tenants: { a: { keys: { b: { key: k1234567890123456789012345678901, allow_from: [\"::ffff:10.0.0.0/104\"] } } } }";
     let config = ok(&format!("accounts: {{ main: {{ key: a }} }}\n{tenants}"));
     let allowed = &config.policy.tenants["a"].keys["b"].allow_from;
     assert_eq!(allowed[..], ["10.0.0.0/8".parse().unwrap()]);
