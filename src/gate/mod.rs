@@ -4,6 +4,8 @@
 //! lock is never held across an await.
 
 mod refusals;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,8 @@ use crate::record::store::{Committed, Record};
 /// While the store is failing, a ready answer is handed out all the same after this long: the client
 /// would lose what it paid for, while the charge waits in memory for the store.
 const READY_WAIT: Duration = Duration::from_secs(2);
+/// The least that is waited for a store that works.
+const READY_WAIT_MIN: Duration = Duration::from_millis(250);
 /// Tenants that a scrape copies under one lock.
 const TENANTS_AT_ONCE: usize = 256;
 /// Entries of the wake queue that are looked at under one lock: after a restart, or once clients are gone,
@@ -472,21 +476,21 @@ impl Gate {
         }
     }
 
-    /// Waits until a ready answer is on record; gives up waiting while the store is failing.
-    pub async fn ready(&self, pending: Pending) {
-        let Pending(Some(committed)) = pending else { return };
-        tokio::pin!(committed);
-        loop {
-            match tokio::time::timeout(READY_WAIT, &mut committed).await {
-                Ok(_) => return,
-                Err(_) if self.store.is_accepting() => {}
-                Err(_) => {
-                    tracing::warn!(
-                        "a ready answer goes out while the store is failing; its charge waits in memory"
-                    );
-                    return;
-                }
-            }
+    /// Waits until a ready answer is on record, as long as its client has `patience`; gives up sooner
+    /// while the store is failing.
+    pub async fn ready(&self, pending: Pending, patience: Duration) {
+        let Pending(Some(mut committed)) = pending else { return };
+        let patience = patience.max(READY_WAIT_MIN);
+        let first = patience.min(READY_WAIT);
+        let mut written = tokio::time::timeout(first, &mut committed).await.is_ok();
+        if !written && self.store.is_accepting() {
+            written =
+                tokio::time::timeout(patience.saturating_sub(first), &mut committed).await.is_ok();
+        }
+        if !written {
+            tracing::warn!(
+                "a ready answer goes out while the store is failing; its charge waits in memory"
+            );
         }
     }
 

@@ -273,7 +273,8 @@ async fn act(
     let credential = Credential { key, prefix: call.tenant(), source_ip };
     let pass_through = || proxy.gate.policy().pass_through;
     let account = || proxy.gate.account_name(identity);
-    let question = |call| Question { credential, identity, form, call, headers };
+    let by = proxy.clock.mono() + poll::ANSWERED_WITHIN;
+    let question = |call| Question { credential, identity, form, call, headers, by };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
         Action::Get2(Ids::One(task)) if pass_through() => {

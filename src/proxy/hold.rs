@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
-use super::poll::{self, POLL_PATIENCE, Question};
+use super::poll::{self, ANSWERED_WITHIN, POLL_PATIENCE, Question};
 use super::refusal::Asked;
 use super::reply::Outgoing;
 use crate::domain::engine::PollDecision;
@@ -18,8 +18,8 @@ const SPACING_MIN: Duration = Duration::from_millis(100);
 /// The last question may be this late: a hold of `4s` is four spacings of `1s`, and what the provider takes
 /// to answer in between.
 const LATE_MAX: Duration = Duration::from_millis(250);
-/// How long after its arrival a poll is answered whatever the provider does; some clients give up at 5 s.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(4_500);
+/// While the record cannot be written, this much of the time is left for it.
+const FOR_THE_RECORD: Duration = ANSWERED_WITHIN.saturating_sub(POLL_PATIENCE);
 
 /// Answers a poll for one task: at once where there is an answer, else once there is one, or when no
 /// question fits into `hold` any more. A client that hangs up drops this future, and with it the wait.
@@ -37,11 +37,13 @@ pub(super) async fn held(
         let decided = proxy.gate.poll_uncounted(question.identity, task, question.form);
         known |= decided.0 != PollDecision::WrongId;
         asked |= matches!(decided.0, PollDecision::Forward { .. } | PollDecision::Untracked);
-        let left = ANSWERED_WITHIN.saturating_sub(proxy.clock.mono().since(begin));
+        let reserve = if proxy.gate.is_recording() { Duration::ZERO } else { FOR_THE_RECORD };
+        let left = question.by.since(proxy.clock.mono() + reserve);
         let outgoing = poll::answer(proxy, question, task, decided, left.min(POLL_PATIENCE)).await;
         not_ours += outgoing.upstream;
         let answered = proxy.clock.mono();
-        let too_late = answered.since(begin) + spacing > hold + LATE_MAX;
+        let next = answered + spacing;
+        let too_late = next > begin + hold + LATE_MAX || next + reserve > question.by;
         if too_late || !is_not_ready(proxy, &outgoing) {
             break outgoing;
         }

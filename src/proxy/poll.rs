@@ -21,8 +21,10 @@ use crate::wire::answer::{self, Polled};
 use crate::wire::refuse;
 use crate::wire::request::{self, Call};
 
-/// A client is answered after this long whatever the provider does: some give up at 5 s, and lose what
-/// they paid for.
+/// A client is answered after this long whatever the provider and the record do: some give up at 5 s, and
+/// lose what they paid for.
+pub(super) const ANSWERED_WITHIN: Duration = Duration::from_millis(4_500);
+/// How long the provider is waited for; the rest is left for the record.
 pub(super) const POLL_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The provider's answer to a poll, classified.
@@ -45,15 +47,18 @@ enum Said {
     Kept(Arc<Answer>),
 }
 
-/// One poll of a client, and what it is identified by: the call itself for `get`, so that it goes on as it came; `None` where the
-/// sidecar words the question (`get2`, `ids=`).
+/// One poll of a client.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) credential: Credential<'a>,
     pub(super) identity: Identity,
     pub(super) form: Form,
+    /// The call itself for `get`, so that it goes on as it came; `None` where the sidecar words the
+    /// question (`get2`, `ids=`).
     pub(super) call: Option<&'a Call>,
     pub(super) headers: &'a HeaderMap,
+    /// When the client must be answered.
+    pub(super) by: Mono,
 }
 
 /// Answers a poll for one task, which may be held.
@@ -87,7 +92,7 @@ pub(super) async fn answer(
         PollDecision::Untracked => Box::pin(untracked(proxy, question, task, patience)).await,
         PollDecision::Memory { solve, answer, durable } => {
             let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
-            proxy.gate.ready(pending).await;
+            proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await;
             Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
         }
         PollDecision::Forward { solve, account } => {
@@ -179,7 +184,7 @@ async fn forward(
     let reply = match (to_client, asked.said) {
         (AnswerTo::PassOn { offered: true }, Said::Kept(answer)) => {
             let receipt = Receipt::new(&proxy.gate, solve);
-            proxy.gate.ready(pending).await;
+            proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await;
             Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
         }
         (AnswerTo::PassOn { .. }, Said::Kept(answer)) => {

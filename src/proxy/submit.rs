@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Proxy;
 use super::flush::Receipt;
+use super::poll::ANSWERED_WITHIN;
 use super::refusal::Asked;
 use super::reply::{self, Outgoing};
 use super::upstream::{Answered, Kind, UpstreamError};
@@ -209,7 +210,7 @@ impl Forwarding {
                 let answer = Arc::new(reply::answer(form, answered.status, answered));
                 let pending = self.proxy.gate.solved_at_once(self.admitted.solve, answer);
                 let receipt = Receipt::new(&self.proxy.gate, self.admitted.solve);
-                self.proxy.gate.ready(pending).await;
+                self.proxy.gate.ready(pending, ANSWERED_WITHIN).await;
                 (self.pass_on(answered).with_receipt(Some(receipt)), UpstreamResult::Ok)
             }
             Polled::Failed { code, outcome } => {

@@ -6,6 +6,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use solvegate::simulate::{Fault, FaultRule, Operation};
+
 use crate::support::client::{poll, submission};
 use crate::support::process::Sidecar;
 use crate::support::{ACME, Answer, Client, Setup, World, until};
@@ -44,6 +46,35 @@ async fn unwritable(limit: u64) {
     assert!(log.contains("the store can be written again"), "{log}");
     assert!(!log.contains("panicked"), "{log}");
     world.close(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_full_a_slow_provider_delays_no_poll_beyond_what_clients_wait() {
+    tokio::join!(slow("poll_spacing: 4100ms"), slow("poll_spacing: 4100ms, hold_polls: 4s"));
+}
+
+async fn slow(upstream: &'static str) {
+    let world = World::without_sidecar(Setup { upstream, ..Setup::default() });
+    let sidecar = Sidecar::start(&world.write_config()).unwrap();
+    let ready = ask(&sidecar, &submission(ACME, "answer=a")).await.id();
+    let never = ask(&sidecar, &submission(ACME, "never")).await.id();
+    let delay = Fault::Delay(Duration::from_millis(3_800));
+    world.control().add_faults([FaultRule::new(Operation::Poll, delay)]);
+
+    sidecar.limit_files(0);
+
+    assert_eq!(ask(&sidecar, &poll(ACME, &ready)).await.text(), "OK|a", "{upstream}");
+    world.control().clear_faults();
+    let begin = Instant::now();
+    assert_eq!(ask(&sidecar, &poll(ACME, &never)).await.text(), "CAPCHA_NOT_READY");
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(3), "not held for a question that is too late: {took:?}");
+
+    sidecar.limit_files(rlimit::INFINITY);
+    let accepted = accepted_again(sidecar.data).await;
+    assert_eq!(ask(&sidecar, &poll(ACME, &accepted)).await.text(), "OK|again");
+    sidecar.stop();
+    world.close(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

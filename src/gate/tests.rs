@@ -1,0 +1,66 @@
+//! How long a ready answer waits for the record, in time that the test makes pass.
+
+use std::path::Path;
+
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::config;
+use crate::domain::journal::Restored;
+use crate::record::store::{Health, Unflushed};
+
+/// A record that takes writes, or says that it cannot, and never has one written.
+#[derive(Debug)]
+struct Stuck {
+    accepting: bool,
+}
+
+impl Record for Stuck {
+    fn send(&self, _: Write) {}
+
+    fn durable(&self, _: Write) -> oneshot::Receiver<Committed> {
+        oneshot::channel().1
+    }
+
+    fn health(&self) -> Health {
+        Health::default()
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.accepting
+    }
+
+    fn close(&self, _: Duration) -> Result<(), Unflushed> {
+        Ok(())
+    }
+}
+
+/// How long an answer waits for that record with a client of that patience.
+#[expect(clippy::disallowed_methods, reason = "the runtime's time, which passes as the test wants")]
+async fn waited(accepting: bool, patience: u64) -> Duration {
+    let policy = Arc::new(config::parse("a.yaml", "", Path::new("/"), &|_| None).unwrap().policy);
+    let clock = Clock::start();
+    let engine = Engine::new(&policy, Restored::default(), clock.now());
+    let metrics = Metrics::new(&policy).unwrap();
+    let gate = Gate::new(engine, clock, Stuck { accepting }, metrics);
+    let (_never, committed) = oneshot::channel();
+
+    let begin = tokio::time::Instant::now();
+    gate.ready(Pending(Some(committed)), Duration::from_millis(patience)).await;
+    begin.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_waits_longer_for_the_record_than_its_client_does() {
+    for (accepting, patience, expected) in [
+        (true, 4_500, 4_500),
+        (true, 500, 500),
+        (true, 0, 250),
+        (false, 4_500, 2_000),
+        (false, 500, 500),
+        (false, 0, 250),
+    ] {
+        let waited = waited(accepting, patience).await.as_millis();
+        assert!((expected..expected + 10).contains(&waited), "{accepting} {patience}: {waited}");
+    }
+}
