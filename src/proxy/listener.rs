@@ -6,6 +6,8 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -200,7 +202,9 @@ impl Connection {
         timer: &ConnectionTimer,
         due: &Due,
     ) -> Result<Option<Flushing<S>>, Box<dyn Error + Send + Sync>> {
+        let any_head = AtomicBool::new(false);
         let service = service_fn(|request| {
+            any_head.store(true, Relaxed);
             let answered = handler::handle(self.proxy.clone(), self.peer, due.clone(), request);
             async move { Ok::<_, Infallible>(answered.await) }
         });
@@ -230,8 +234,13 @@ impl Connection {
             }
             () = self.stop.cancelled() => {
                 self.proxy.let_go.cancel();
-                Pin::new(&mut connection).graceful_shutdown();
-                connection.await?;
+                // hyper would wait for the rest of a first head, of a later one it does not.
+                if any_head.load(Relaxed) {
+                    Pin::new(&mut connection).graceful_shutdown();
+                    connection.await?;
+                } else {
+                    connection.into_parts().io.into_inner().shutdown().await?;
+                }
             }
         }
         Ok(None)

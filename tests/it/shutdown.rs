@@ -8,7 +8,7 @@ use solvegate::simulate::{Fault, FaultRule, Operation};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::support::client::{get, poll, submission};
+use crate::support::client::{get, poll, post, submission};
 use crate::support::{ACME, Client, Setup, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +59,49 @@ async fn idle_connections_do_not_delay_a_stop() {
     assert!(idle.is_closed().await);
     drop(silent);
     world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_does_not_delay_a_stop_and_a_body_is_still_read() {
+    let mut world = World::start(Setup::default()).await;
+    let head = get(&poll(ACME, "1"));
+    let half = &head.as_bytes()[..head.len() / 2];
+    let mut first = world.client().await;
+    first.send(half).await;
+    let mut second = world.client().await;
+    second.get(&poll(ACME, "1")).await;
+    second.send(half).await;
+    let target = submission(ACME, "answer=a");
+    let (path, body) = target.split_once('?').unwrap();
+    let request = post(path, "application/x-www-form-urlencoded", body.as_bytes());
+    let mut reading = world.client().await;
+    reading.send(&request[..request.len() - 9]).await;
+    // Until these have been taken in.
+    for _ in 0..10 {
+        world.get(&poll(ACME, "1")).await;
+    }
+    let data = world.app().data;
+
+    let stopping = tokio::spawn(world.take_app().stop(Duration::from_secs(10)));
+
+    until("new connections are refused", || std::net::TcpStream::connect(data).is_err()).await;
+    let closed = async { (first.is_closed().await, second.is_closed().await) };
+    let closed = tokio::time::timeout(Duration::from_secs(5), closed).await.expect("delayed");
+    assert_eq!(closed, (true, true));
+    assert!(!stopping.is_finished(), "a body is still coming in");
+    reading.send(&request[request.len() - 9..]).await;
+    let id = reading.answer().await.id();
+    assert!(reading.is_closed().await);
+    tokio::time::timeout(Duration::from_secs(5), stopping)
+        .await
+        .expect("delayed")
+        .unwrap()
+        .unwrap();
+
+    world.open().await;
+    assert_eq!(world.poll_to_end(ACME, &id).await.text(), "OK|a");
+    world.settled().await;
+    world.close(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
