@@ -154,7 +154,13 @@ impl Connection {
     }
 
     async fn secured(self, stream: TcpStream, tls: TlsAcceptor) {
-        match tokio::time::timeout(self.proxy.bounds.handshake_wait, tls.accept(stream)).await {
+        let handshake = tokio::time::timeout(self.proxy.bounds.handshake_wait, tls.accept(stream));
+        let secured = tokio::select! {
+            biased;
+            secured = handshake => secured,
+            () = self.stop.cancelled() => return,
+        };
+        match secured {
             Ok(Ok(stream)) => self.run(stream).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),

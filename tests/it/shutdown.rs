@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use solvegate::simulate::{Fault, FaultRule, Operation};
+use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -105,20 +106,24 @@ async fn half_a_head_does_not_delay_a_stop_and_a_body_is_still_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tls_handshake_that_has_begun_does_not_delay_a_stop() {
+    let (mut world, _, _keys) = with_tls().await;
+    let mut hello = Client::connect(world.app().tls.unwrap()).await;
+    hello.send(&[22, 3, 1]).await;
+    world.get(&poll(ACME, "1")).await;
+
+    let stopping = world.take_app().stop(Duration::from_secs(20));
+    tokio::time::timeout(Duration::from_secs(5), stopping).await.expect("delayed").unwrap();
+
+    assert!(hello.is_closed().await);
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_tls_listener_serves_and_charges_like_the_plain_one() {
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let keys = tempfile::tempdir().unwrap();
-    let (cert, key) = (keys.path().join("tls.crt"), keys.path().join("tls.key"));
-    std::fs::write(&cert, signed.cert.pem()).unwrap();
-    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
-    let rest = format!(
-        "tls: {{ listen: '127.0.0.1:0', cert: {}, key: {} }}",
-        cert.display(),
-        key.display()
-    );
-    let world = World::start(Setup { rest, ..Setup::default() }).await;
+    let (world, certificate, _keys) = with_tls().await;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(signed.cert.der().clone()).unwrap();
+    roots.add(certificate).unwrap();
     let config =
         rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(config));
@@ -139,4 +144,20 @@ async fn the_tls_listener_serves_and_charges_like_the_plain_one() {
     assert!(idle.is_err(), "it was closed");
     let (ended, ()) = tokio::join!(client.end(), world.close(1));
     ended.expect("TLS is ended in order");
+}
+
+/// A world with a TLS listener, its certificate for `localhost`, and where that is kept.
+async fn with_tls() -> (World, CertificateDer<'static>, TempDir) {
+    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let keys = tempfile::tempdir().unwrap();
+    let (cert, key) = (keys.path().join("tls.crt"), keys.path().join("tls.key"));
+    std::fs::write(&cert, signed.cert.pem()).unwrap();
+    std::fs::write(&key, signed.signing_key.serialize_pem()).unwrap();
+    let rest = format!(
+        "tls: {{ listen: '127.0.0.1:0', cert: {}, key: {} }}",
+        cert.display(),
+        key.display()
+    );
+    let world = World::start(Setup { rest, ..Setup::default() }).await;
+    (world, signed.cert.der().clone(), keys)
 }
