@@ -38,8 +38,8 @@ use crate::record::store::{Committed, Record};
 /// While the store is failing, a ready answer is handed out all the same after this long: the client
 /// would lose what it paid for, while the charge waits in memory for the store.
 const READY_WAIT: Duration = Duration::from_secs(2);
-/// The least that is waited for a store that works.
-const READY_WAIT_MIN: Duration = Duration::from_millis(250);
+/// The least that is waited, and how often it is looked whether a slow store fails by now.
+const READY_LOOK: Duration = Duration::from_millis(250);
 /// Tenants that a scrape copies under one lock.
 const TENANTS_AT_ONCE: usize = 256;
 /// Entries of the wake queue that are looked at under one lock: after a restart, or once clients are gone,
@@ -476,21 +476,19 @@ impl Gate {
         }
     }
 
-    /// Waits until a ready answer is on record, as long as its client has `patience`; gives up sooner
-    /// while the store is failing.
+    /// Waits until a ready answer is on record; gives up waiting while the store is failing, and the
+    /// sooner the less `patience` its client has.
     pub async fn ready(&self, pending: Pending, patience: Duration) {
         let Pending(Some(mut committed)) = pending else { return };
-        let patience = patience.max(READY_WAIT_MIN);
-        let first = patience.min(READY_WAIT);
-        let mut written = tokio::time::timeout(first, &mut committed).await.is_ok();
-        if !written && self.store.is_accepting() {
-            written =
-                tokio::time::timeout(patience.saturating_sub(first), &mut committed).await.is_ok();
-        }
-        if !written {
-            tracing::warn!(
-                "a ready answer goes out while the store is failing; its charge waits in memory"
-            );
+        let mut wait = patience.clamp(READY_LOOK, READY_WAIT);
+        while tokio::time::timeout(wait, &mut committed).await.is_err() {
+            if !self.store.is_accepting() {
+                tracing::warn!(
+                    "a ready answer goes out while the store is failing; its charge waits in memory"
+                );
+                return;
+            }
+            wait = READY_LOOK;
         }
     }
 

@@ -118,10 +118,6 @@ impl Disk {
             loop {
                 let stalls = rng.chance(plan.stall);
                 let takes = if stalls { 1_000..=5_000 } else { 0..=plan.commit_max };
-                if stalls {
-                    // A client that has waited for the provider waits less for the disk.
-                    world.store_trouble();
-                }
                 tokio::time::sleep(Duration::from_millis(rng.within(takes))).await;
                 if !alive.load(Ordering::Relaxed) {
                     return;
