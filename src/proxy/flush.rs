@@ -175,12 +175,10 @@ impl<S> Flushing<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Flushing<S> {
-    /// Writes all but the second half of the last piece, an answer's body, and dies.
-    fn die_half_way(&mut self, cx: &mut Context<'_>, pieces: &[&[u8]]) -> ! {
-        let bytes = pieces.concat();
-        let kept = bytes.len() - pieces.last().map_or(0, |last| last.len().div_ceil(2));
+    /// Writes the first half of an answer, and dies.
+    fn die_half_way(&mut self, cx: &mut Context<'_>, answer: &[u8]) -> ! {
         // A fresh answer meets an empty socket buffer; should it be full, less than half is out.
-        let _ = Pin::new(&mut self.stream).poll_write(cx, &bytes[..kept]);
+        let _ = Pin::new(&mut self.stream).poll_write(cx, &answer[..answer.len() / 2]);
         std::process::abort()
     }
 }
@@ -226,27 +224,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.dies_here() {
-            self.die_half_way(cx, &[buf]);
+            self.die_half_way(cx, buf);
         }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.in_time(written, cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if self.dies_here() {
-            let pieces: Vec<&[u8]> = bufs.iter().map(|piece| &**piece).collect();
-            self.die_half_way(cx, &pieces);
-        }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.in_time(written, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
