@@ -107,9 +107,12 @@ fn wallets(conn: &Connection) -> rusqlite::Result<Vec<WalletTotal>> {
 }
 
 fn credit_causes(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    conn.prepare("SELECT cause FROM ledger WHERE kind <> 'charge' ORDER BY cause")?
-        .query_map([], |row| row.get(0))?
-        .collect()
+    // Left to itself, SQLite reads all charges in the order of their causes, to spare a sort.
+    conn.prepare(
+        "SELECT cause FROM ledger INDEXED BY ledger_funds WHERE kind <> 'charge' ORDER BY cause",
+    )?
+    .query_map([], |row| row.get(0))?
+    .collect()
 }
 
 /// Rows from before the day before the longest window; a label of another version is passed over.
