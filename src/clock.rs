@@ -75,9 +75,7 @@ impl Clock {
     /// The monotonic reading alone.
     pub fn mono(&self) -> Mono {
         match self.0 {
-            Source::System { started, .. } => {
-                Mono(boot_nanos().saturating_sub(started)) + START
-            }
+            Source::System { started, .. } => Mono(boot_nanos().saturating_sub(started)) + START,
             Source::Simulated(now) => now().mono,
         }
     }

@@ -19,6 +19,7 @@ mod table;
 mod usage;
 mod why;
 
+use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -147,7 +148,8 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    eprintln!("{text}");
+    // Where nobody reads, the exit code still says it.
+    let _ = writeln!(std::io::stderr(), "{text}");
     ExitCode::FAILURE
 }
 

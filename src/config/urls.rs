@@ -168,7 +168,9 @@ fn split(text: &str, example: &str) -> Read<(Scheme, Uri, Authority)> {
     let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
     let port = host_and_port.strip_prefix(authority.host()).unwrap_or_default();
     let port = port.strip_prefix(':').filter(|port| !port.is_empty());
-    if port.is_some_and(|port| port.parse().ok().is_none_or(|port: u16| port == 0)) {
+    let is_one =
+        |port: &str| !port.starts_with('+') && port.parse().is_ok_and(|port: u16| port > 0);
+    if port.is_some_and(|port| !is_one(port)) {
         return Err("must name a port between 1 and 65535, or none".into());
     }
     Ok((scheme, uri, authority))

@@ -199,19 +199,35 @@ impl Keyring {
     }
 
     /// The secrets that are refused as of `now`: those whose end has come, once and for all, and whatever
-    /// the clock says those of revoked keys and those that the config had and has no more.
+    /// the clock says those that were replaced at once, those of revoked keys, and those that the config had
+    /// and has no more.
     pub fn refused(&mut self, base: &Policy, now: Wall) -> BTreeSet<KeyHash> {
         let records = self.records.values();
         let ended = records.clone().filter(|record| record.is_revoked(now));
         self.ended.extend(ended.map(|record| record.hash));
         let configured: BTreeSet<_> = hashes_of(base).collect();
         let live = self.live(base);
+        let newest = self.newest();
         let refused = records.filter(|record| {
+            // One made after its end, or in place of it, proves that the end has come.
+            let made = newest.get(&(&record.tenant, &record.key_id));
+            let replaced = record.revoked_at.zip(made.copied()).is_some_and(|(end, at)| end <= at);
             self.ended.contains(&record.hash)
+                || replaced
                 || !live.contains(&(&record.tenant, &record.key_id))
                 || record.created_at == OF_CONFIG && !configured.contains(&record.hash)
         });
         refused.map(|record| record.hash).collect()
+    }
+
+    /// When the latest secret of each key was made.
+    fn newest(&self) -> BTreeMap<(&Name, &Name), Wall> {
+        let mut newest = BTreeMap::new();
+        for record in self.records.values() {
+            let at = newest.entry((&record.tenant, &record.key_id)).or_insert(OF_CONFIG);
+            *at = record.created_at.max(*at);
+        }
+        newest
     }
 
     /// The keys that were not taken back, of those with records: one of their secrets has no end, as every

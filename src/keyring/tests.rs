@@ -187,3 +187,20 @@ fn a_secret_that_the_config_has_no_more_is_refused_before_its_overlap_is_over() 
 
     assert_eq!(policy.revoked, BTreeMap::from([(first, Wall::MIN)]));
 }
+
+#[test]
+fn a_secret_that_was_replaced_at_once_stays_refused_over_a_restart_with_the_clock_behind() {
+    let (base, mut keyring) = (base(), Keyring::default());
+    let first = base.tenants["acme"].keys["prod"].hash;
+    let overlap = Duration::from_mins(1);
+    let second = keyring.reroll(&base, KEY, overlap, ("", NOW)).unwrap();
+    keyring.take(second.records);
+    assert_eq!(keyring.refused(&base, NOW), BTreeSet::new(), "within the overlap");
+    let third = keyring.reroll(&base, KEY, Duration::ZERO, ("leaked", NOW + overlap / 2)).unwrap();
+    keyring.take(third.records);
+
+    let mut keyring = Keyring::new(keyring.by_age().cloned().collect());
+
+    let replaced = BTreeSet::from([first, second.secret.sha256()]);
+    assert_eq!(keyring.refused(&base, Wall(NOW.0 - 1)), replaced);
+}

@@ -1,8 +1,9 @@
 //! Signals to the program itself: an end in order under load, past the grace, asked for twice, with a
-//! record that cannot be written; and a SIGHUP in the first moments.
+//! record that cannot be written; a SIGHUP in the first moments; a log that nobody reads.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -251,4 +252,32 @@ async fn a_sighup_while_the_config_is_read_is_a_reload_and_no_end() {
     let status = child.wait().unwrap();
     assert!(serves && status.success(), "{status}: {said}");
     world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let world = world("5s");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_solvegate"));
+    command.args(["run", "--config"]).arg(world.write_config()).env("RUST_LOG", "debug");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut address = |of: &str| {
+        let line = lines.find_map(|line| Some(line.strip_prefix(of)?.to_owned()));
+        line.unwrap().parse::<SocketAddr>().unwrap()
+    };
+    let (data, admin) = (address("listening on http://"), address("admin on http://"));
+
+    drop(child.stderr.take());
+
+    let reload = "POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    for _ in 0..2 {
+        let mut client = Client::connect(admin).await;
+        client.send(reload.as_bytes()).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    let id = Client::connect(data).await.get(&submission(ACME, "answer=a")).await.id();
+    assert_eq!(Client::connect(data).await.get(&poll(ACME, &id)).await.text(), "OK|a");
+    process::signal(child.id(), "TERM");
+    assert!(child.wait().unwrap().success());
+    world.close(1).await;
 }

@@ -14,6 +14,10 @@ fn ports_of_urls() {
             "f.yaml:1: upstream.url: must name a port between 1 and 65535, or none",
         ),
         (
+            "upstream: { url: \"http://127.0.0.1:+80\" }",
+            "f.yaml:1: upstream.url: must name a port between 1 and 65535, or none",
+        ),
+        (
             "upstream: { url: \"https://x:0\" }",
             "f.yaml:1: upstream.url: must name a port between 1 and 65535, or none",
         ),
