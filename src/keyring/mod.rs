@@ -207,39 +207,28 @@ impl Keyring {
         self.ended.extend(ended.map(|record| record.hash));
         let configured: BTreeSet<_> = hashes_of(base).collect();
         let live = self.live(base);
-        let newest = self.newest();
         let refused = records.filter(|record| {
+            let Some(made) = live.get(&(&record.tenant, &record.key_id)) else { return true };
             // One made after its end, or in place of it, proves that the end has come.
-            let made = newest.get(&(&record.tenant, &record.key_id));
-            let replaced = record.revoked_at.zip(made.copied()).is_some_and(|(end, at)| end <= at);
+            let replaced = record.revoked_at.is_some_and(|end| end <= *made);
             self.ended.contains(&record.hash)
                 || replaced
-                || !live.contains(&(&record.tenant, &record.key_id))
                 || record.created_at == OF_CONFIG && !configured.contains(&record.hash)
         });
         refused.map(|record| record.hash).collect()
     }
 
-    /// When the latest secret of each key was made.
-    fn newest(&self) -> BTreeMap<(&Name, &Name), Wall> {
-        let mut newest = BTreeMap::new();
-        for record in self.records.values() {
-            let at = newest.entry((&record.tenant, &record.key_id)).or_insert(OF_CONFIG);
-            *at = record.created_at.max(*at);
-        }
-        newest
-    }
-
-    /// The keys that were not taken back, of those with records: one of their secrets has no end, as every
-    /// reroll leaves it.
-    fn live<'a>(&'a self, base: &'a Policy) -> BTreeSet<(&'a Name, &'a Name)> {
+    /// The keys that were not taken back: one of their secrets has no end, as every reroll leaves it; and
+    /// when that one was made.
+    fn live<'a>(&'a self, base: &'a Policy) -> BTreeMap<(&'a Name, &'a Name), Wall> {
         let untouched = base.tenants.iter().flat_map(|(tenant, policy)| {
             let keys = policy.keys.iter();
             let keys = keys.filter(|(_, key)| !self.records.contains_key(&key.hash));
-            keys.map(move |(key_id, _)| (tenant, key_id))
+            keys.map(move |(key_id, _)| ((tenant, key_id), OF_CONFIG))
         });
         let records = self.records.values().filter(|record| record.revoked_at.is_none());
-        records.map(|record| (&record.tenant, &record.key_id)).chain(untouched).collect()
+        let made = records.map(|record| ((&record.tenant, &record.key_id), record.created_at));
+        untouched.chain(made).collect()
     }
 
     /// Makes a key. `settings` is JSON in the words of the config's key section.

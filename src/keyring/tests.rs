@@ -204,3 +204,14 @@ fn a_secret_that_was_replaced_at_once_stays_refused_over_a_restart_with_the_cloc
     let replaced = BTreeSet::from([first, second.secret.sha256()]);
     assert_eq!(keyring.refused(&base, Wall(NOW.0 - 1)), replaced);
 }
+
+#[test]
+fn a_reroll_while_the_clock_was_ahead_shortens_no_later_overlap() {
+    let (base, mut keyring) = (base(), Keyring::default());
+    let overlap = Duration::from_mins(1);
+    let ahead = NOW + overlap * 60;
+    keyring.take(keyring.reroll(&base, KEY, overlap, ("", ahead)).unwrap().records);
+    keyring.take(keyring.reroll(&base, KEY, overlap, ("", NOW)).unwrap().records);
+
+    assert_eq!(keyring.refused(&base, NOW), BTreeSet::new());
+}

@@ -276,9 +276,9 @@ async fn act(
     let by = proxy.clock.mono() + poll::ANSWERED_WITHIN;
     let question = |call| Question { credential, identity, form, call, headers, by };
     match action {
-        Action::Get(Ids::One(task)) => poll::one(proxy, question(Some(call)), &task).await,
+        Action::Get(Ids::One(task)) => poll::one(proxy, &mut question(Some(call)), &task).await,
         Action::Get2(Ids::One(task)) if pass_through() => {
-            poll::one(proxy, question(Some(call)), &task).await
+            poll::one(proxy, &mut question(Some(call)), &task).await
         }
         Action::Get(Ids::Many(_)) | Action::Get2(Ids::Many(_)) if pass_through() => {
             Box::pin(forward(proxy, call, (identity, &account()), (Operation::Poll, headers))).await

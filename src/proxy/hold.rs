@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::Proxy;
 use super::poll::{self, ANSWERED_WITHIN, POLL_PATIENCE, Question};
-use super::refusal::Asked;
 use super::reply::Outgoing;
 use crate::domain::engine::PollDecision;
 use crate::domain::ids::TaskId;
 use crate::domain::rejection::Rejection;
+use crate::gate::Refusee;
 use crate::record::metrics::Operation;
 use crate::wire::answer::{self, Polled};
+use crate::wire::refuse;
 
 /// Least time between two questions, where `upstream.poll_spacing` is less.
 const SPACING_MIN: Duration = Duration::from_millis(100);
@@ -23,9 +24,10 @@ const FOR_THE_RECORD: Duration = ANSWERED_WITHIN.saturating_sub(POLL_PATIENCE);
 
 /// Answers a poll for one task: at once where there is an answer, else once there is one, or when no
 /// question fits into `hold` any more. A client that hangs up drops this future, and with it the wait.
+/// `question` is left with the identity that it was answered for.
 pub(super) async fn held(
     proxy: &Arc<Proxy>,
-    mut question: Question<'_>,
+    question: &mut Question<'_>,
     task: &TaskId,
     hold: Duration,
 ) -> Outgoing {
@@ -39,7 +41,7 @@ pub(super) async fn held(
         asked |= matches!(decided.0, PollDecision::Forward { .. } | PollDecision::Untracked);
         let reserve = if proxy.gate.is_recording() { Duration::ZERO } else { FOR_THE_RECORD };
         let left = question.by.since(proxy.clock.mono() + reserve);
-        let outgoing = poll::answer(proxy, question, task, decided, left.min(POLL_PATIENCE)).await;
+        let outgoing = poll::answer(proxy, *question, task, decided, left.min(POLL_PATIENCE)).await;
         not_ours += outgoing.upstream;
         let answered = proxy.clock.mono();
         let next = answered + spacing;
@@ -56,7 +58,7 @@ pub(super) async fn held(
         // Much may have changed meanwhile: it is answered as a new poll would be.
         match proxy.gate.identify(&question.credential) {
             Ok(identity) => question.identity = identity,
-            Err(rejection) => break refused(proxy, question, &rejection),
+            Err(rejection) => break refused(proxy, *question, &rejection),
         }
     };
     let metrics = proxy.gate.metrics();
@@ -74,9 +76,9 @@ fn is_not_ready(proxy: &Proxy, outgoing: &Outgoing) -> bool {
     answer::polled(outgoing.status.as_u16(), &outgoing.body, classes) == Polled::Pending
 }
 
-/// The refusal of whoever was identified at first, and is not any more.
+/// The refusal of whoever was identified at first, and is nobody's any more.
 fn refused(proxy: &Proxy, question: Question<'_>, rejection: &Rejection) -> Outgoing {
-    let Question { identity, form, .. } = question;
-    let asked = Asked { identity, operation: Operation::Poll, form, captcha_type: None };
-    proxy.refuse(asked, rejection, false)
+    let rejections = proxy.config.load().defaults.rejections;
+    let reply = refuse::rejection(rejection, question.form, rejections, false);
+    proxy.refuse_with(reply, Operation::Poll, Refusee::Asker(&question.credential), rejection)
 }

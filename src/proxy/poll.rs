@@ -62,12 +62,16 @@ pub(super) struct Question<'a> {
 }
 
 /// Answers a poll for one task, which may be held.
-pub(super) async fn one(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> Outgoing {
+pub(super) async fn one(
+    proxy: &Arc<Proxy>,
+    question: &mut Question<'_>,
+    task: &TaskId,
+) -> Outgoing {
     let hold = proxy.config.load().upstream.hold_polls;
     if !hold.is_zero() {
         return Box::pin(super::hold::held(proxy, question, task, hold)).await;
     }
-    at_once(proxy, question, task).await
+    at_once(proxy, *question, task).await
 }
 
 async fn at_once(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> Outgoing {
@@ -139,10 +143,10 @@ pub(super) async fn many(proxy: &Arc<Proxy>, question: Question<'_>, tasks: &[Ta
 /// Answers `get2`: the answer of `get` and what it cost the asker.
 pub(super) async fn with_price(
     proxy: &Arc<Proxy>,
-    question: Question<'_>,
+    mut question: Question<'_>,
     task: &TaskId,
 ) -> Outgoing {
-    let mut outgoing = one(proxy, question, task).await;
+    let mut outgoing = one(proxy, &mut question, task).await;
     if let Some(price) = proxy.gate.price(question.identity, task) {
         outgoing.body = answer::add_price(&outgoing.body, price);
     }

@@ -229,6 +229,22 @@ async fn a_secret_that_was_replaced_at_once_gets_nothing_of_a_held_poll() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_gone_is_refused_as_any_poll_with_it() {
+    let tenants = "acme: { rejections: http, keys: { prod: { key: ACME } } }";
+    let upstream = "poll_spacing: 100ms, hold_polls: 4s";
+    let mut world = World::start(Setup { upstream, tenants, ..Setup::default() }).await;
+    let id = world.submit(ACME, "solve=3s").await;
+    let mut client = held(&world, &id).await;
+
+    reload(&mut world, "acme: { rejections: http }").await;
+
+    let refused = client.answer().await;
+    let any = world.poll(ACME, &id).await;
+    assert_eq!((refused.status, refused.text()), (any.status, any.text()));
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_hangs_delays_no_held_poll_beyond_what_clients_wait() {
     let world = world().await;
     let id = world.submit(ACME, "never").await;
