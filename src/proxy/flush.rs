@@ -14,6 +14,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -56,12 +58,27 @@ impl Drop for Receipt {
     }
 }
 
-/// What waits for a connection's next flush.
-pub(super) type Due = Arc<Mutex<AtFlush>>;
+/// What a connection, the request on it and the answer to that share.
+pub(super) type Due = Arc<Shared>;
 
 /// See [`Due`].
 #[derive(Debug, Default)]
-pub(super) struct AtFlush {
+pub(super) struct Shared {
+    /// The request was read whole: until it is answered, the connection is not read for its sake.
+    whole: AtomicBool,
+    at_flush: Mutex<AtFlush>,
+}
+
+impl Shared {
+    /// The request was read whole. From here on a client that closes its side is seen to be gone.
+    pub(super) fn request_is_whole(&self) {
+        self.whole.store(true, Relaxed);
+    }
+}
+
+/// What waits for a connection's next flush.
+#[derive(Debug, Default)]
+struct AtFlush {
     receipts: Vec<Receipt>,
     /// The body that goes on after it.
     next: Option<Waker>,
@@ -95,7 +112,7 @@ impl http_body::Body for Body {
             return Poll::Ready(None);
         }
         let this = &mut *self;
-        let mut due = this.due.lock();
+        let mut due = this.due.at_flush.lock();
         if !due.receipts.is_empty() {
             due.next = Some(cx.waker().clone());
             return Poll::Pending;
@@ -129,8 +146,10 @@ const AHEAD_BYTES_MAX: usize = 1 << 10;
 #[derive(Debug)]
 pub(super) struct Flushing<S> {
     stream: S,
-    /// Read already, by [`Self::begun`].
+    /// Read already, by [`Self::poll_ahead`].
     ahead: Bytes,
+    /// Something was written since the last flush.
+    written: bool,
     timer: ConnectionTimer,
     due: Due,
     write_wait: Duration,
@@ -141,7 +160,7 @@ pub(super) struct Flushing<S> {
 
 impl<S> Flushing<S> {
     pub(super) fn new(stream: S, timer: ConnectionTimer, due: Due, write_wait: Duration) -> Self {
-        Self { stream, ahead: Bytes::new(), timer, due, write_wait, blocked: None }
+        Self { stream, ahead: Bytes::new(), written: false, timer, due, write_wait, blocked: None }
     }
 
     /// With bytes that were read from it and not used. They are copied: they may be a few, or none, of a
@@ -169,7 +188,7 @@ impl<S> Flushing<S> {
     /// Whether a test wants the process to die with half of an answer written.
     fn dies_here(&self) -> bool {
         cfg!(feature = "failpoints")
-            && !self.due.lock().receipts.is_empty()
+            && !self.due.at_flush.lock().receipts.is_empty()
             && failpoint::is_due(Point::MidFlush)
     }
 }
@@ -186,17 +205,32 @@ impl<S: AsyncWrite + Unpin> Flushing<S> {
 impl<S: AsyncRead + Unpin> Flushing<S> {
     /// Waits for the first bytes of a request, and keeps them; `false` when the client closed.
     pub(super) async fn begun(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| {
-            if !self.ahead.is_empty() {
-                return Poll::Ready(Ok(true));
-            }
+        poll_fn(|cx| self.poll_ahead(cx)).await
+    }
+
+    /// Reads some of what comes next, unless there is some; `false` when the client closed.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ahead.is_empty() {
             let mut room = [MaybeUninit::uninit(); AHEAD_BYTES_MAX];
             let mut buf = ReadBuf::uninit(&mut room);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
             self.ahead = Bytes::copy_from_slice(buf.filled());
-            Poll::Ready(Ok(!self.ahead.is_empty()))
-        })
-        .await
+        }
+        Poll::Ready(Ok(!self.ahead.is_empty()))
+    }
+
+    /// A client that closes its side before it was answered is gone: an answer written after that reaches
+    /// nobody, and must not be charged. (No client library closes its side and still reads.) hyper looks
+    /// for that too, but takes a new buffer for what it may read instead, for each request.
+    fn look_after_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.due.whole.load(Relaxed) {
+            return Ok(());
+        }
+        match self.poll_ahead(cx) {
+            Poll::Pending | Poll::Ready(Ok(true)) => Ok(()),
+            Poll::Ready(Ok(false)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Poll::Ready(Err(error)) => Err(error),
+        }
     }
 }
 
@@ -206,6 +240,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.due.whole.store(false, Relaxed);
         if self.ahead.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         } else {
@@ -217,25 +252,32 @@ impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.look_after_client(cx)?;
         if self.dies_here() {
             self.die_half_way(cx, buf);
         }
+        self.written = true;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.in_time(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes by here also when there is nothing to flush yet.
+        if !self.written {
+            self.look_after_client(cx)?;
+        }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.written = false;
             self.blocked = None;
             self.timer.set_unsent(false);
-            let due = std::mem::take(&mut *self.due.lock());
+            let due = std::mem::take(&mut *self.due.at_flush.lock());
             due.receipts.into_iter().for_each(Receipt::sign);
             due.next.into_iter().for_each(Waker::wake);
         }
@@ -251,7 +293,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
 /// What was due and never flushed is dropped with the connection, and so reported as undelivered.
 impl<S> Drop for Flushing<S> {
     fn drop(&mut self) {
-        let due = std::mem::take(&mut *self.due.lock());
+        let due = std::mem::take(&mut *self.due.at_flush.lock());
         drop(due);
     }
 }

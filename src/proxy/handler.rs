@@ -1,5 +1,6 @@
 //! One request: read, identify, hand to the part that answers it.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,19 +39,20 @@ const DISCARDED_BYTES_MAX: usize = 48 << 20;
 /// Time for that.
 const DISCARD_WAIT: Duration = Duration::from_secs(10);
 
-/// Answers one request of a client at `peer`.
+/// Answers one request of a client at `peer`. It never fails, and says so itself: a future around this one
+/// would hold it twice.
 pub(super) async fn handle(
     proxy: Arc<Proxy>,
     peer: IpAddr,
     due: Due,
     request: Request<Incoming>,
-) -> Response<Body> {
+) -> Result<Response<Body>, Infallible> {
     let started = proxy.clock.mono();
     let (head, body) = request.into_parts();
     // A status of 200 to CONNECT would grant a tunnel, whatever the body says.
     let route = route::route(head.uri.path()).filter(|_| head.method != Method::CONNECT);
     let (outgoing, allow_origin) = match route {
-        Some(route) => serve(&proxy, route, peer, (&head, body)).await,
+        Some(route) => serve(&proxy, route, (peer, &due), (&head, body)).await,
         None => (Outgoing::own(Operation::Other, refuse::unknown_path(head.uri.path())), false),
     };
     let took = proxy.clock.mono().since(started);
@@ -63,13 +65,13 @@ pub(super) async fn handle(
         request_id = outgoing.request_id().map(tracing::field::display),
         "answered"
     );
-    outgoing.into_response(&due, allow_origin, head.headers)
+    Ok(outgoing.into_response(&due, allow_origin, head.headers))
 }
 
 async fn serve(
     proxy: &Arc<Proxy>,
     route: Route,
-    peer: IpAddr,
+    (peer, due): (IpAddr, &Due),
     (head, body): (&Parts, Incoming),
 ) -> (Outgoing, bool) {
     let wire_head = Head {
@@ -95,6 +97,7 @@ async fn serve(
             }
         }
     };
+    due.request_is_whole();
     let call = match request::parse(route, &wire_head, body.clone()) {
         Ok(call) => call,
         Err(malformed) => {
@@ -196,7 +199,7 @@ fn identify(
     headers: &HeaderMap,
 ) -> Result<Asker, Box<Outgoing>> {
     let source_ip = source::source_ip(peer, headers, &proxy.config.load().trusted_proxies);
-    let key = call.key().map(crate::wire::secret::Secret::sha256);
+    let key = call.key_hash();
     let credential = Credential { key, prefix: call.tenant(), source_ip };
     match proxy.gate.identify(&credential) {
         Ok(identity) => Ok(Asker { identity, source_ip, key }),
@@ -292,7 +295,7 @@ async fn act(
             Box::pin(forward(proxy, call, (identity, &account()), asked)).await
         }
         Action::Get(Ids::Many(tasks)) | Action::Get2(Ids::Many(tasks)) => {
-            Box::pin(poll::many(proxy, question(None), &tasks)).await
+            Box::pin(poll::many(proxy, &question(None), &tasks)).await
         }
         Action::Get2(Ids::One(task)) => {
             Box::pin(poll::with_price(proxy, question(None), &task)).await

@@ -41,7 +41,7 @@ pub(super) async fn held(
         asked |= matches!(decided.0, PollDecision::Forward { .. } | PollDecision::Untracked);
         let reserve = if proxy.gate.is_recording() { Duration::ZERO } else { FOR_THE_RECORD };
         let left = question.by.since(proxy.clock.mono() + reserve);
-        let outgoing = poll::answer(proxy, *question, task, decided, left.min(POLL_PATIENCE)).await;
+        let outgoing = poll::answer(proxy, question, task, decided, left.min(POLL_PATIENCE)).await;
         not_ours += outgoing.upstream;
         let answered = proxy.clock.mono();
         let next = answered + spacing;
@@ -58,7 +58,7 @@ pub(super) async fn held(
         // Much may have changed meanwhile: it is answered as a new poll would be.
         match proxy.gate.identify(&question.credential) {
             Ok(identity) => question.identity = identity,
-            Err(rejection) => break refused(proxy, *question, &rejection),
+            Err(rejection) => break refused(proxy, question, &rejection),
         }
     };
     let metrics = proxy.gate.metrics();
@@ -77,7 +77,7 @@ fn is_not_ready(proxy: &Proxy, outgoing: &Outgoing) -> bool {
 }
 
 /// The refusal of whoever was identified at first, and is nobody's any more.
-fn refused(proxy: &Proxy, question: Question<'_>, rejection: &Rejection) -> Outgoing {
+fn refused(proxy: &Proxy, question: &Question<'_>, rejection: &Rejection) -> Outgoing {
     let rejections = proxy.config.load().defaults.rejections;
     let reply = refuse::rejection(rejection, question.form, rejections, false);
     proxy.refuse_with(reply, Operation::Poll, Refusee::Asker(&question.credential), rejection)

@@ -1,6 +1,5 @@
 //! Connections of clients: accepted, bounded, served over HTTP/1.1, drained at shutdown.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -211,8 +210,7 @@ impl Connection {
         let any_head = AtomicBool::new(false);
         let service = service_fn(|request| {
             any_head.store(true, Relaxed);
-            let answered = handler::handle(self.proxy.clone(), self.peer, due.clone(), request);
-            async move { Ok::<_, Infallible>(answered.await) }
+            handler::handle(self.proxy.clone(), self.peer, due.clone(), request)
         });
         let mut connection = http1::Builder::new()
             .timer(timer.clone())
@@ -220,9 +218,8 @@ impl Connection {
             .max_buf_size(HEAD_BYTES_MAX)
             // Head and body in one piece: a copy of a small answer is cheaper than a list of pieces.
             .writev(false)
-            // A client that closes its side is gone: an answer written after that reaches nobody, and
-            // must not be charged. (No client library closes its side and still reads.)
-            .half_close(false)
+            // That the client is gone is seen by the stream.
+            .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
         let served = poll_fn(|cx| {
             let served = Pin::new(&mut connection).poll(cx);

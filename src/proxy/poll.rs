@@ -48,7 +48,6 @@ enum Said {
 }
 
 /// One poll of a client.
-#[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) credential: Credential<'a>,
     pub(super) identity: Identity,
@@ -71,10 +70,10 @@ pub(super) async fn one(
     if !hold.is_zero() {
         return Box::pin(super::hold::held(proxy, question, task, hold)).await;
     }
-    at_once(proxy, *question, task).await
+    at_once(proxy, question, task).await
 }
 
-async fn at_once(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> Outgoing {
+async fn at_once(proxy: &Arc<Proxy>, question: &Question<'_>, task: &TaskId) -> Outgoing {
     let decided = proxy.gate.poll(question.identity, task, question.form);
     answer(proxy, question, task, decided, POLL_PATIENCE).await
 }
@@ -82,7 +81,7 @@ async fn at_once(proxy: &Arc<Proxy>, question: Question<'_>, task: &TaskId) -> O
 /// Does what was decided on a poll. The provider is waited for as long as `patience`.
 pub(super) async fn answer(
     proxy: &Arc<Proxy>,
-    question: Question<'_>,
+    question: &Question<'_>,
     task: &TaskId,
     (decision, pending): (PollDecision, Pending),
     patience: Duration,
@@ -96,7 +95,8 @@ pub(super) async fn answer(
         PollDecision::Untracked => Box::pin(untracked(proxy, question, task, patience)).await,
         PollDecision::Memory { solve, answer, durable } => {
             let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
-            proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await;
+            // Boxed, as once a solve is rare beside all of its polls.
+            Box::pin(proxy.gate.ready(pending, question.by.since(proxy.clock.mono()))).await;
             Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
         }
         PollDecision::Forward { solve, account } => {
@@ -107,7 +107,11 @@ pub(super) async fn answer(
 
 /// Answers `ids=1,2,3`: each task on its own, the answers joined by `|` in the order asked. Not held:
 /// those that are ready would wait for the others.
-pub(super) async fn many(proxy: &Arc<Proxy>, question: Question<'_>, tasks: &[TaskId]) -> Outgoing {
+pub(super) async fn many(
+    proxy: &Arc<Proxy>,
+    question: &Question<'_>,
+    tasks: &[TaskId],
+) -> Outgoing {
     let answers =
         futures_util::future::join_all(tasks.iter().map(|task| at_once(proxy, question, task)))
             .await;
@@ -155,7 +159,7 @@ pub(super) async fn with_price(
 
 async fn forward(
     proxy: &Arc<Proxy>,
-    question: Question<'_>,
+    question: &Question<'_>,
     task: &TaskId,
     (solve, account): (SolveId, &Name),
     patience: Duration,
@@ -172,8 +176,10 @@ async fn forward(
             },
         );
     };
-    let headers = super::source::forwarded(question.headers);
-    let mut asking = Asking::begin(proxy, (account, form), outgoing, &headers);
+    let mut asking = {
+        let headers = super::source::forwarded(question.headers);
+        Asking::begin(proxy, (account, form), outgoing, &headers)
+    };
     let Some(asked) = asking.answer(proxy, patience).await else {
         let late = proxy.clone();
         proxy.tasks.spawn(async move {
@@ -188,7 +194,7 @@ async fn forward(
     let reply = match (to_client, asked.said) {
         (AnswerTo::PassOn { offered: true }, Said::Kept(answer)) => {
             let receipt = Receipt::new(&proxy.gate, solve);
-            proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await;
+            Box::pin(proxy.gate.ready(pending, question.by.since(proxy.clock.mono()))).await;
             Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
         }
         (AnswerTo::PassOn { .. }, Said::Kept(answer)) => {
@@ -215,7 +221,7 @@ fn settled(pending: Pending) {
 /// A task from before this process, in pass-through: the provider's answer as it is.
 async fn untracked(
     proxy: &Proxy,
-    question: Question<'_>,
+    question: &Question<'_>,
     task: &TaskId,
     patience: Duration,
 ) -> Outgoing {
@@ -239,7 +245,7 @@ async fn untracked(
 
 fn words(
     proxy: &Proxy,
-    question: Question<'_>,
+    question: &Question<'_>,
     task: &TaskId,
     account: &Name,
 ) -> Result<request::Upstream, NoKey> {

@@ -1,5 +1,5 @@
-//! Timers that are set anew for every request. To move one to a later instant is a single store; to make
-//! one and drop it takes the lock of the runtime's timers twice.
+//! Timers that are set anew for every request. To move one to a later instant is cheap, and not to move it
+//! cheaper; to make one and drop it takes the lock of the runtime's timers twice.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::coop;
 use tokio::time::Instant;
 
 /// A timer that can be set again.
@@ -30,7 +31,7 @@ pub(super) struct ConnectionTimer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    timer: Mutex<Timer>,
+    timer: Mutex<Lazy>,
     /// How long hyper waits for a head.
     head_wait: Duration,
     /// Bytes came in since it began to wait.
@@ -40,10 +41,38 @@ struct Shared {
     still: AtomicBool,
 }
 
+/// A timer that is not moved to a later instant before it went off, but then: most waits are over long
+/// before, and to move it for each is dear.
+#[derive(Debug)]
+struct Lazy {
+    timer: Timer,
+    /// It wakes the connection's task when it goes off.
+    wakes: bool,
+}
+
+impl Lazy {
+    /// Always in the same task.
+    fn poll_at(&mut self, instant: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wakes && self.timer.deadline() <= instant && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        if self.timer.deadline() != instant {
+            self.timer.as_mut().reset(instant);
+        }
+        let over = self.timer.as_mut().poll(cx);
+        // A task that did much at once is told to wait before the timer hears of it.
+        self.wakes = over.is_pending() && coop::has_budget_remaining();
+        over
+    }
+}
+
 impl ConnectionTimer {
     pub(super) fn new(head_wait: Duration) -> Self {
         Self(Arc::new(Shared {
-            timer: Mutex::new(Box::pin(tokio::time::sleep(head_wait))),
+            timer: Mutex::new(Lazy {
+                timer: Box::pin(tokio::time::sleep(head_wait)),
+                wakes: false,
+            }),
             head_wait,
             stirred: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
@@ -75,11 +104,7 @@ impl ConnectionTimer {
     }
 
     fn poll_at(&self, instant: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let mut timer = self.0.timer.lock();
-        if timer.deadline() != instant {
-            timer.as_mut().reset(instant);
-        }
-        timer.as_mut().poll(cx)
+        self.0.timer.lock().poll_at(instant, cx)
     }
 }
 
@@ -160,6 +185,32 @@ mod tests {
         assert_eq!(still_after(&timer).await, None);
         timer.set_unsent(false);
         assert_eq!(still_after(&timer).await, Some(STILL));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_was_set_while_its_task_had_done_much_goes_off() {
+        let timer = ConnectionTimer::new(HEAD_WAIT);
+        let (begin, mut busy) = (now(), true);
+        let over = poll_fn(|cx| {
+            while std::mem::take(&mut busy) && coop::has_budget_remaining() {
+                busy = std::pin::pin!(coop::consume_budget()).poll(cx).is_ready();
+            }
+            timer.poll_at(begin + STILL, cx)
+        });
+        assert_eq!(tokio::time::timeout(HEAD_WAIT, over).await, Ok(()));
+        assert_eq!(begin.elapsed(), STILL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_set_for_later_goes_off_then_and_one_for_earlier_too() {
+        let timer = ConnectionTimer::new(HEAD_WAIT);
+        let begin = now();
+        for (first, then) in [(1, 3), (9, 5)] {
+            let (first, then) = (Duration::from_secs(first), Duration::from_secs(then));
+            poll_fn(|cx| Poll::Ready(timer.poll_at(begin + first, cx).is_pending())).await;
+            poll_fn(|cx| timer.poll_at(begin + then, cx)).await;
+            assert_eq!(begin.elapsed(), then);
+        }
     }
 
     #[tokio::test(start_paused = true)]

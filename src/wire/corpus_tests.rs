@@ -98,7 +98,7 @@ fn every_clients_submission_is_understood() {
         let call = recorded(name).parse().unwrap();
 
         assert_ne!(call.endpoint(), Endpoint::Res, "{name}");
-        assert_eq!(call.key(), Some(&Secret::new(TENANT)), "{name}");
+        assert_eq!(call.key(), Some(Secret::new(TENANT)), "{name}");
         assert_eq!(call.captcha_type(), captcha_type, "{name}");
         assert_eq!(call.form(), form, "{name}");
     }
@@ -124,7 +124,7 @@ fn every_clients_poll_is_understood() {
         let call = recorded(name).parse().unwrap();
 
         assert_eq!(call.endpoint(), Endpoint::Res, "{name}");
-        assert_eq!(call.key(), Some(&Secret::new(TENANT)), "{name}");
+        assert_eq!(call.key(), Some(Secret::new(TENANT)), "{name}");
         assert_eq!(call.action(), action, "{name}");
         assert_eq!(call.form(), form, "{name}");
     }

@@ -25,15 +25,17 @@ pub struct Route {
 /// Matches the last segment exactly, under any prefix; `None` for every other path, and for a
 /// `/t/<tenant>/` whose tenant is empty or not UTF-8.
 pub fn route(path: &str) -> Option<Route> {
-    let mut segments = path.rsplit('/');
-    let endpoint = match segments.next()? {
+    let (before, last) = path.rsplit_once('/').unwrap_or(("", path));
+    let endpoint = match last {
         "in.php" => Endpoint::In,
         "res.php" => Endpoint::Res,
         "solve.php" => Endpoint::Solve,
         _ => return None,
     };
-    let tenant = match (segments.next(), segments.next()) {
-        (Some(tenant), Some("t")) => Some(decode_tenant(tenant)?),
+    let tenant = match before.rsplit_once('/') {
+        Some((before, tenant)) if before.rsplit('/').next() == Some("t") => {
+            Some(decode_tenant(tenant)?)
+        }
         _ => None,
     };
     Some(Route { endpoint, tenant })

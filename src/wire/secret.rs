@@ -25,8 +25,13 @@ impl Secret {
 
     /// What the rest of the program knows the key by.
     pub fn sha256(&self) -> KeyHash {
-        KeyHash(Sha256::digest(self.0.as_bytes()).into())
+        sha256(&self.0)
     }
+}
+
+/// What a key is known by.
+pub(super) fn sha256(key: &str) -> KeyHash {
+    KeyHash(Sha256::digest(key.as_bytes()).into())
 }
 
 /// Takes the same time wherever two keys of one length differ.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use solvegate::domain::outcome::Outcome;
 use solvegate::simulate::{Fault, FaultRule, Operation};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::support::client::{get, poll, post, submission};
 use crate::support::usual::{LARGE, submit_large};
@@ -55,6 +56,57 @@ async fn an_unsolvable_task_costs_nothing() {
     world.settled().await;
     assert_eq!(world.tenant("acme").spent.micros(), 0);
     world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_side_before_the_answer_is_let_go_uncharged() {
+    let world = World::start(Setup::default()).await;
+    let id = world.submit(ACME, "solve=0s").await;
+    let delay = Fault::Delay(Duration::from_secs(2));
+    world.control().add_faults([FaultRule::new(Operation::Poll, delay).times(1)]);
+
+    let mut client = world.client().await;
+    client.send(get(&poll(ACME, &id)).as_bytes()).await;
+    until("the provider was asked", || world.received(Operation::Poll).len() == 1).await;
+    client.stream.shutdown().await.unwrap();
+    let end = client.maybe_answer().await;
+    assert!(end.is_none(), "answered and charged, though nobody may read it: {end:?}");
+    assert_eq!(world.tenant("acme").spent.micros(), 0);
+
+    assert!(world.poll_to_end(ACME, &id).await.text().starts_with("OK|"));
+    world.settled().await;
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_sends_while_it_waits_is_answered_next() {
+    let world = World::start(Setup::default()).await;
+    let id = world.submit(ACME, "solve=0s").await;
+    let delay = Fault::Delay(Duration::from_millis(500));
+    world.control().add_faults([FaultRule::new(Operation::Poll, delay).times(1)]);
+
+    let mut client = world.client().await;
+    client.send(get(&poll(ACME, &id)).as_bytes()).await;
+    until("the provider was asked", || world.received(Operation::Poll).len() == 1).await;
+    // More than is read ahead of its turn, and in two pieces.
+    let page = format!("https://sim.test/?answer={}", "b".repeat(5_000));
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("key", ACME),
+            ("method", "turnstile"),
+            ("sitekey", "s"),
+            ("pageurl", &page),
+        ])
+        .finish();
+    let next = post("/in.php", "application/x-www-form-urlencoded", body.as_bytes());
+    client.send(&next[..100]).await;
+    client.send(&next[100..]).await;
+
+    assert!(client.answer().await.text().starts_with("OK|"));
+    let second = client.answer().await.id();
+    assert_eq!(world.poll_to_end(ACME, &second).await.body.len(), 3 + 5_000);
+    world.settled().await;
+    world.close(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

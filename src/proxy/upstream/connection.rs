@@ -100,6 +100,8 @@ impl Connection {
                 ([], []) => {
                     ready!(self.wire.poll_flush(cx))?;
                     request.flushed = true;
+                    // Whoever sends next takes the same memory, warm as it is.
+                    (request.head, request.body) = (Vec::new(), Bytes::new());
                     continue;
                 }
                 ([], body) => ready!(self.wire.poll_write(cx, body))?,

@@ -145,7 +145,8 @@ impl Reader {
             if begin.take_while(is_line_end).count() > EMPTY_BYTES_MAX {
                 return Err(Broken);
             }
-            if !has_blank_line(bytes, looked_at) {
+            // One that comes in pieces is not parsed again for each of them.
+            if looked_at > 0 && !has_blank_line(bytes, looked_at) {
                 return unfinished;
             }
             let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];

@@ -15,8 +15,9 @@ pub use self::classify::{Action, Ids};
 use self::params::{Params, Place};
 pub use self::upstream::{Upstream, poll};
 use super::route::{Endpoint, Route};
-use super::secret::Secret;
+use super::secret::{self, Secret};
 use crate::domain::captcha_type::CaptchaType;
+use crate::domain::ids::KeyHash;
 
 pub use crate::domain::solve::Form;
 
@@ -123,7 +124,6 @@ pub struct Call {
     params: Params,
     /// The JSON body as it came, when `params` reads its translation to a form.
     received: Option<Bytes>,
-    key: Option<Secret>,
 }
 
 /// Leaves everything out that may hold a key or a captcha.
@@ -143,8 +143,8 @@ pub fn parse(route: Route, head: &Head<'_>, body: Bytes) -> Result<Call, Malform
     if head.method != Method::GET && head.method != Method::POST {
         return Err(Malformed::Method);
     }
-    let mut params = Params { query: head.query.map(str::to_owned), ..Params::default() };
-    params.pairs.reserve(8);
+    let query = head.query.map(str::to_owned);
+    let mut params = Params { query, pairs: Vec::with_capacity(8), ..Params::default() };
     if let Some(query) = head.query {
         params::scan_urlencoded(query.as_bytes(), Place::Query, &mut params.pairs)?;
     }
@@ -166,13 +166,8 @@ pub fn parse(route: Route, head: &Head<'_>, body: Bytes) -> Result<Call, Malform
         }
     }
     check_unambiguous(&params)?;
-    let key = params
-        .named("key")
-        .map(|pair| lossy(params.text(pair)))
-        .find(|key| !key.is_empty())
-        .map(Secret::new);
     let content_type = head.content_type.cloned();
-    Ok(Call { route, method: head.method.clone(), content_type, params, received, key })
+    Ok(Call { route, method: head.method.clone(), content_type, params, received })
 }
 
 /// The form in which to refuse a request that [`parse`] refused, or whose body was not read (then
@@ -209,8 +204,18 @@ impl Call {
     }
 
     /// The key, unless it is missing or empty.
-    pub const fn key(&self) -> Option<&Secret> {
-        self.key.as_ref()
+    pub fn key(&self) -> Option<Secret> {
+        self.key_in_clear().map(Secret::new)
+    }
+
+    /// What the key is known by, without a copy of it.
+    pub fn key_hash(&self) -> Option<KeyHash> {
+        self.key_in_clear().map(|key| secret::sha256(&key))
+    }
+
+    fn key_in_clear(&self) -> Option<Cow<'_, str>> {
+        let keys = self.params.named("key").map(|pair| lossy(self.params.text(pair)));
+        keys.into_iter().find(|key| !key.is_empty())
     }
 
     /// The first value of that name, decoded; bytes that are not UTF-8 are shown as `U+FFFD`.
@@ -337,7 +342,7 @@ fn check_unambiguous(params: &Params) -> Result<(), Malformed> {
     let mut before = [None; DECISIVE.len()];
     let mut found: Option<(usize, Malformed)> = None;
     for pair in &params.pairs {
-        let place = DECISIVE.into_iter().position(|name| params.is_named(pair, name));
+        let place = DECISIVE.iter().position(|name| params.is_named(pair, name));
         let Some((place, name)) = place.map(|place| (place, DECISIVE[place])) else { continue };
         let malformed = match before[place].replace(pair) {
             None if place >= TEXT || params.text(pair).is_ok() => continue,

@@ -55,7 +55,17 @@ pub(super) fn scan(body: &[u8], boundary: &[u8], pairs: &mut Vec<Pair>) -> Resul
         let (name, data) = headers(body, at)?;
         let end = next_delimiter(body, data, &finder)?;
         let (is_plain, value) = (is_plain(&body[name.clone()]), Some(data..end));
-        push(pairs, Pair { place: Place::Body, coding: Coding::Plain, name, is_plain, value })?;
+        push(
+            pairs,
+            Pair {
+                place: Place::Body,
+                coding: Coding::Plain,
+                name,
+                is_plain,
+                is_verbatim: true,
+                value,
+            },
+        )?;
         at = end + 1 + delimiter.len();
     }
 }

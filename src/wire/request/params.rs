@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr2};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -40,6 +40,8 @@ pub(super) struct Pair {
     pub(super) name: Range<usize>,
     /// The name is spelt in letters, digits and underscores: it reads as it is written.
     pub(super) is_plain: bool,
+    /// Nothing is encoded in it: name and value read as they are written.
+    pub(super) is_verbatim: bool,
     /// `None` for a name without `=`, which reads as the empty value.
     pub(super) value: Option<Range<usize>>,
 }
@@ -105,7 +107,7 @@ impl Params {
         // Of a query, which is text, a part needs no second look.
         if let (Place::Query, Some(range)) = (pair.place, &pair.value)
             && let Some(text) = self.query.as_deref().and_then(|query| query.get(range.clone()))
-            && memchr2(b'%', b'+', text.as_bytes()).is_none()
+            && pair.is_verbatim
         {
             return Ok(Cow::Borrowed(text));
         }
@@ -121,10 +123,7 @@ impl Params {
 
     fn decoded(&self, pair: &Pair, range: &Range<usize>) -> Cow<'_, [u8]> {
         let raw = self.raw(pair, range);
-        match pair.coding {
-            Coding::Percent => percent_decoded(raw),
-            Coding::Plain => Cow::Borrowed(raw),
-        }
+        if pair.is_verbatim { Cow::Borrowed(raw) } else { percent_decoded(raw) }
     }
 
     fn raw(&self, pair: &Pair, range: &Range<usize>) -> &[u8] {
@@ -142,9 +141,6 @@ pub(super) fn is_plain(name: &[u8]) -> bool {
 }
 
 fn percent_decoded(raw: &[u8]) -> Cow<'_, [u8]> {
-    if memchr2(b'%', b'+', raw).is_none() {
-        return Cow::Borrowed(raw);
-    }
     let spaced: Vec<u8> = raw.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
     Cow::Owned(percent_encoding::percent_decode(&spaced).collect())
 }
@@ -168,15 +164,23 @@ pub(super) fn scan_urlencoded(
     pairs: &mut Vec<Pair>,
 ) -> Result<(), Malformed> {
     let mut start = 0;
-    for end in memchr_iter(b'&', text).chain([text.len()]) {
-        let segment = &text[start..end];
-        if !segment.is_empty() {
-            let (name, value) = match memchr(b'=', segment) {
-                Some(at) => (start..start + at, Some(start + at + 1..end)),
-                None => (start..end, None),
-            };
+    while start < text.len() {
+        // Names are short, values may be long. No name is longer than may be.
+        let rest = &text[start..text.len().min(start + NAME_BYTES_MAX + 1)];
+        let name_bytes = rest.iter().position(|byte| matches!(byte, b'=' | b'&'));
+        let name = start..start + name_bytes.unwrap_or(rest.len());
+        let end = match text.get(name.end) {
+            Some(b'=') => memchr(b'&', &text[name.end..]).map_or(text.len(), |at| name.end + at),
+            _ => name.end,
+        };
+        if end > start {
+            let value = (end > name.end).then_some(name.end + 1..end);
             let is_plain = is_plain(&text[name.clone()]);
-            push(pairs, Pair { place, coding: Coding::Percent, name, is_plain, value })?;
+            let is_verbatim = memchr2(b'%', b'+', &text[start..end]).is_none();
+            push(
+                pairs,
+                Pair { place, coding: Coding::Percent, name, is_plain, is_verbatim, value },
+            )?;
         }
         start = end + 1;
     }

@@ -51,7 +51,7 @@ fn all_encodings_read_the_same() {
         ),
     ] {
         let call = call.unwrap();
-        assert_eq!(call.key(), Some(&Secret::new("T")), "{what}");
+        assert_eq!(call.key(), Some(Secret::new("T")), "{what}");
         assert_eq!(call.captcha_type(), CaptchaType::Image, "{what}");
         assert_eq!(call.form(), Form::Json, "{what}");
         assert_eq!(call.page_url().as_deref(), Some("http://a/"), "{what}");
