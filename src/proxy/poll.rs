@@ -96,8 +96,11 @@ pub(super) async fn answer(
         PollDecision::Untracked => Box::pin(untracked(proxy, question, task, patience)).await,
         PollDecision::Memory { solve, answer, durable } => {
             let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
-            proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await;
-            Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
+            if proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await {
+                Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
+            } else {
+                own(refuse::not_ready(form))
+            }
         }
         PollDecision::Forward { solve, account } => {
             forward(proxy, question, task, (solve, &account), patience).await
@@ -188,8 +191,12 @@ async fn forward(
     let reply = match (to_client, asked.said) {
         (AnswerTo::PassOn { offered: true }, Said::Kept(answer)) => {
             let receipt = Receipt::new(&proxy.gate, solve);
-            proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await;
-            Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
+            if proxy.gate.ready(pending, question.by.since(proxy.clock.mono())).await {
+                Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
+            } else {
+                // The next poll gets it from memory.
+                Outgoing::own(Operation::Poll, refuse::not_ready(form))
+            }
         }
         (AnswerTo::PassOn { .. }, Said::Kept(answer)) => {
             settled(pending);

@@ -25,6 +25,7 @@ mod error_budget;
 mod failpoints;
 mod faults;
 mod fidelity;
+mod hanging_disk;
 mod healthcheck;
 mod hold;
 mod many_connections;
