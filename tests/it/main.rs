@@ -20,6 +20,7 @@ mod admission;
 mod bad_input;
 mod clients;
 mod clocks;
+mod closed_output;
 mod contract;
 mod error_budget;
 mod failpoints;
