@@ -65,6 +65,18 @@ fn the_printed_key_solves_and_ctrl_c_ends_with_the_summary() {
 }
 
 #[test]
+fn a_reader_that_has_enough_ends_the_demo_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+
+    let done = solvegate(folder.path()).arg("demo").stdout(writer).output().unwrap();
+
+    assert_eq!(String::from_utf8(done.stderr).unwrap(), "");
+    assert!(done.status.success(), "{:?}", done.status);
+}
+
+#[test]
 fn a_demo_takes_no_time_that_makes_no_sense() {
     let folder = tempfile::tempdir().unwrap();
 

@@ -22,6 +22,7 @@ use http::header::{
 use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use subtle::ConstantTimeEq;
@@ -92,7 +93,12 @@ pub async fn serve(
         let (router, stop) = (router.clone(), stop.clone());
         tasks.spawn(async move {
             let _permit = permit;
-            let service = TowerToHyperService::new(router);
+            let any_head = AtomicBool::new(false);
+            let router = TowerToHyperService::new(router);
+            let service = service_fn(|request| {
+                any_head.store(true, Ordering::Relaxed);
+                router.call(request)
+            });
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(CLIENT_WAIT));
             let connection = http1::Builder::new()
@@ -101,11 +107,15 @@ pub async fn serve(
                 .serve_connection(TokioIo::new(Box::pin(stream)), service);
             tokio::pin!(connection);
             let served = tokio::select! {
+                biased;
                 served = connection.as_mut() => served,
-                () = stop.cancelled() => {
+                // hyper would wait for the rest of a first head, of a later one it does not.
+                () = stop.cancelled() => if any_head.load(Ordering::Relaxed) {
                     connection.as_mut().graceful_shutdown();
                     connection.await
-                }
+                } else {
+                    return;
+                },
             };
             if let Err(error) = served {
                 tracing::debug!(%error, "an admin connection broke off");

@@ -211,7 +211,12 @@ pub(super) fn finish(command: impl Future<Output = Result<(), CommandError>>) ->
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    match runtime.block_on(command) {
+    ended(runtime.block_on(command))
+}
+
+/// The exit code of a command that ended so.
+pub(super) fn ended(command: Result<(), CommandError>) -> ExitCode {
+    match command {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads has enough, as `head` does.
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::admin::{AdminArgs, AdminClient, CommandError, encoded, finish, query, show};
 use super::table::{entries, percent, table, usd, word};
+use super::tell;
 use crate::clock::Clock;
 use crate::domain::time::Mono;
 
@@ -111,7 +112,7 @@ async fn lines(
                         ask again";
             return Err(CommandError::Usage(text));
         }
-        eprintln!("{manifest}");
+        tell(manifest);
     }
     match (file, &arguments.output) {
         (Some(file), Some(path)) => keep(file, path),

@@ -2,22 +2,21 @@
 
 use std::process::ExitCode;
 
-use super::ConfigFile;
+use super::admin::{ended, show};
+use super::{ConfigFile, tell};
 use crate::config;
 
 pub(super) fn check(file: &ConfigFile) -> ExitCode {
     match file.load() {
         Ok(config) => {
             for warning in &config.warnings {
-                eprintln!("warning: {warning}");
+                tell(format_args!("warning: {warning}"));
             }
-            print!("{}", config::effective(&config));
-            ExitCode::SUCCESS
+            ended(show(config::effective(&config)))
         }
         Err(faults) => {
-            eprintln!("{faults}");
             let count = faults.list().len();
-            eprintln!("{count} fault{}", if count == 1 { "" } else { "s" });
+            tell(format_args!("{faults}\n{count} fault{}", if count == 1 { "" } else { "s" }));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::admin::{AdminArgs, CommandError, by, encoded, finish, show};
 use super::table::usd;
+use super::tell;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: &CreditArgs) -> ExitCode {
     });
     let code = finish(credit(arguments, &id));
     if code != ExitCode::SUCCESS && arguments.id.is_none() {
-        eprintln!("to try again without crediting twice, add: --id {id}");
+        tell(format_args!("to try again without crediting twice, add: --id {id}"));
     }
     code
 }

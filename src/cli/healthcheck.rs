@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::ConfigFile;
+use super::{ConfigFile, tell};
 
 /// Longer than a healthy process takes, shorter than any supervisor waits.
 const WAIT: Duration = Duration::from_secs(3);
@@ -24,14 +24,14 @@ pub(super) fn healthcheck(arguments: &HealthcheckArgs) -> ExitCode {
         (Some(address), _) => address,
         (None, Ok(admin)) => admin.listen,
         (None, Err(faults)) => {
-            eprintln!("{faults}");
+            tell(faults);
             return ExitCode::FAILURE;
         }
     };
     match ask(reachable(address)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("error: no healthy solvegate answers at http://{address}: {why}");
+            tell(format_args!("error: no healthy solvegate answers at http://{address}: {why}"));
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::admin::{AdminArgs, AdminClient, CommandError, by, encoded, finish, query, show};
 use super::table::{entries, table, word};
+use super::tell;
 use crate::clock::Clock;
 
 #[derive(Debug, Subcommand)]
@@ -116,7 +117,7 @@ async fn new_secret(admin: &AdminArgs, path: &str, body: &Value) -> Result<(), C
     if admin.json {
         return show(answer);
     }
-    eprintln!("The key is shown this once. It works from now on.");
+    tell("The key is shown this once. It works from now on.");
     show(word(&client.parse(&answer)?["key"]))
 }
 

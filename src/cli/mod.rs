@@ -1,7 +1,5 @@
 //! The commands, one file each.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to its terminal")]
-
 mod admin;
 mod bill;
 mod check;
@@ -19,6 +17,7 @@ mod table;
 mod usage;
 mod why;
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -148,9 +147,13 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
         text = format!("{text}: {cause}");
         source = cause.source();
     }
-    // Where nobody reads, the exit code still says it.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    tell(text);
     ExitCode::FAILURE
+}
+
+/// Says something beside the output. Where nobody reads it, the exit code still says how it went.
+fn tell(text: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

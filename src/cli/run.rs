@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigFile, fail};
+use super::admin::show;
+use super::{ConfigFile, fail, tell};
 use crate::app::App;
 use crate::config::{Config, LogFormat};
 use crate::operator::Watch;
@@ -31,7 +32,7 @@ async fn serve(file: &ConfigFile) -> ExitCode {
     let config = match file.load() {
         Ok(config) => config,
         Err(faults) => {
-            eprintln!("{faults}");
+            tell(faults);
             return ExitCode::FAILURE;
         }
     };
@@ -41,11 +42,9 @@ async fn serve(file: &ConfigFile) -> ExitCode {
         Ok(app) => app,
         Err(error) => return fail(&error),
     };
-    println!("listening on http://{}", app.data);
-    if let Some(tls) = app.tls {
-        println!("listening on https://{tls}");
-    }
-    println!("admin on http://{}", app.admin);
+    // It serves all the same where nobody reads this.
+    let tls = app.tls.map(|tls| format!("listening on https://{tls}\n")).unwrap_or_default();
+    let _ = show(format!("listening on http://{}\n{tls}admin on http://{}", app.data, app.admin));
     supervisor.ready().await;
     ends.next().await;
     supervisor.stopping().await;

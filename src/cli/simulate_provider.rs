@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::admin::show;
 use super::fail;
 use crate::simulate::{SimulateArgs, Simulation};
 
@@ -15,7 +16,8 @@ pub(super) fn run(arguments: SimulateArgs) -> ExitCode {
             Ok(simulation) => simulation,
             Err(error) => return fail(&error),
         };
-        println!("simulate-provider listening on http://{}", simulation.addr());
+        // It serves all the same where nobody reads this.
+        let _ = show(format!("simulate-provider listening on http://{}", simulation.addr()));
         let _ = tokio::signal::ctrl_c().await;
         simulation.stop().await;
         ExitCode::SUCCESS

@@ -30,6 +30,14 @@ pub struct Period {
     pub month: i32,
 }
 
+impl Period {
+    /// Of that day.
+    pub fn of(day: Date) -> Self {
+        let month = i32::from(day.year()) * 12 + i32::from(day.month());
+        Self { day: month * 32 + i32::from(day.day()), month }
+    }
+}
+
 impl Calendar {
     /// The calendar as of `now`.
     pub fn new(zone: TimeZone, now: Wall) -> Self {
@@ -63,13 +71,7 @@ impl Calendar {
 
     /// The current day and month, for comparing tallies.
     pub fn period(&self) -> Period {
-        let (year, month, day) = (
-            i32::from(self.today.year()),
-            i32::from(self.today.month()),
-            i32::from(self.today.day()),
-        );
-        let month = year * 12 + month;
-        Period { day: month * 32 + day, month }
+        Period::of(self.today)
     }
 
     /// Time from `now` to the start of the next day.

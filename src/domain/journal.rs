@@ -226,6 +226,8 @@ pub struct Restored {
     pub wallets: Vec<WalletTotal>,
     /// Money and solves charged, per tenant and key.
     pub charged: Vec<ChargedTotal>,
+    /// Money and solves charged on days that are yet to come, per tenant, key and day.
+    pub charged_later: Vec<ChargedLater>,
     /// The causes of all ledger entries that are no charge.
     pub credit_causes: Vec<String>,
     /// SLI events per minute, of the last 31 days.
@@ -264,4 +266,20 @@ pub struct ChargedTotal {
     pub month_spent: Money,
     /// Money charged ever.
     pub total_spent: Money,
+}
+
+/// What was charged to one tenant over one of its keys on a day after the current one: the clock, or the
+/// zone's day, went back since. [`ChargedTotal`] has it too, except as money of the day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChargedLater {
+    /// Who paid.
+    pub tenant: Name,
+    /// Over which key.
+    pub key_id: Name,
+    /// The day.
+    pub day: Date,
+    /// Solves charged.
+    pub solves: u64,
+    /// Money charged.
+    pub spent: Money,
 }

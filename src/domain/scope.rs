@@ -24,16 +24,22 @@ pub struct Scope {
     /// Money charged ever.
     pub spent: Money,
     rate: Gcra,
-    // A change of time zone can lead back to each of them: zones are at most three days and two months
-    // apart.
-    days: [Tally; 3],
-    months: [Tally; 2],
+    days: Tallies,
+    months: Tallies,
 }
+
+/// By day or month, the earliest first: of the current one, of those that a change of time zone leads
+/// back to, and of those that the clock or another zone had reached before the last start.
+type Tallies = Vec<Tally>;
+
+/// Zones are at most three days and two months apart.
+const EARLIER_DAYS: usize = 2;
+const EARLIER_MONTHS: usize = 1;
 
 /// What was charged in one day or month.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
-    /// The day's or month's number; 0: not in use.
+    /// The day's or month's number.
     of: i32,
     solves: u64,
     spent: Money,
@@ -94,6 +100,15 @@ impl Scope {
         tally_mut(&mut self.days, period.day).charge(day_solves, day_spent);
         tally_mut(&mut self.months, period.month).charge(0, month_spent);
         self.spent += total;
+    }
+
+    /// What was restored of a day that is yet to come: it was the current one, before the clock or the
+    /// zone went back. The total has it already, and so has its month if that is the current one.
+    pub fn restore_later(&mut self, today: Period, later: Period, solves: u64, spent: Money) {
+        tally_mut(&mut self.days, later.day).charge(solves, spent);
+        if later.month != today.month {
+            tally_mut(&mut self.months, later.month).charge(solves, spent);
+        }
     }
 
     /// Solves charged on the current day.
@@ -262,6 +277,8 @@ impl Scope {
         let Some(charged) = charged else { return };
         tally_mut(&mut self.days, period.day).charge(1, charged);
         tally_mut(&mut self.months, period.month).charge(1, charged);
+        forget_before(&mut self.days, period.day, EARLIER_DAYS);
+        forget_before(&mut self.months, period.month, EARLIER_MONTHS);
         self.spent += charged;
     }
 }
@@ -270,15 +287,18 @@ fn tally(tallies: &[Tally], of: i32) -> Tally {
     tallies.iter().find(|tally| tally.of == of).copied().unwrap_or_default()
 }
 
-/// The tally of that day or month, in the place of the earliest where there is none yet.
-fn tally_mut(tallies: &mut [Tally], of: i32) -> &mut Tally {
-    let place = tallies.iter().position(|tally| tally.of == of);
-    let earliest = || (0..tallies.len()).min_by_key(|place| tallies[*place].of).unwrap_or_default();
-    let tally = &mut tallies[place.unwrap_or_else(earliest)];
-    if tally.of != of {
-        *tally = Tally { of, ..Tally::default() };
+fn tally_mut(tallies: &mut Tallies, of: i32) -> &mut Tally {
+    let place = tallies.partition_point(|tally| tally.of < of);
+    if tallies.get(place).is_none_or(|tally| tally.of != of) {
+        tallies.insert(place, Tally { of, ..Tally::default() });
     }
-    tally
+    &mut tallies[place]
+}
+
+/// Keeps only the last few before that day or month.
+fn forget_before(tallies: &mut Tallies, of: i32, kept: usize) {
+    let earlier = tallies.partition_point(|tally| tally.of < of);
+    tallies.drain(..earlier.saturating_sub(kept));
 }
 
 fn type_breach(limits: &Limits, captcha_type: CaptchaType) -> Option<Breach> {
@@ -364,6 +384,35 @@ mod tests {
         settle(&mut scope, Some(PRICE), yesterday);
         settle(&mut scope, Some(PRICE), START);
         assert_eq!(used(&scope, START), (1, PRICE, PRICE + PRICE));
+    }
+
+    #[test]
+    fn what_was_charged_on_days_to_come_counts_once_they_come() {
+        let mut scope = Scope::default();
+        let prices = |count: i64| Money::from_micros(count * 1_000);
+        let at = |days: u32| START + Duration::from_hours(24) * days;
+        let period = |days| calendar(at(days)).period();
+        let yesterday = Now { wall: Wall(START.wall.0 - 86_400_000), ..START };
+        let today = calendar(yesterday).period();
+        scope.restore(today, 1, [PRICE, prices(2), prices(7)]);
+        scope.restore_later(today, period(0), 1, PRICE);
+        for days in 1..=5 {
+            scope.restore_later(today, period(days), 1, PRICE);
+        }
+
+        assert_eq!(used(&scope, yesterday), (1, PRICE, prices(2)));
+        (0..7).for_each(|_| scope.hold(PRICE));
+        settle(&mut scope, Some(PRICE), yesterday);
+        settle(&mut scope, Some(PRICE), START);
+        assert_eq!(used(&scope, yesterday), (2, prices(2), prices(4)));
+        assert_eq!(used(&scope, START), (2, prices(2), prices(4)));
+        for days in 1..=5_u32 {
+            settle(&mut scope, Some(PRICE), at(days));
+            let month = prices(5 + i64::from(days));
+            assert_eq!(used(&scope, at(days)), (2, prices(2), month), "{days}");
+        }
+        assert_eq!((scope.days.len(), scope.months.len()), (3, 2), "what is over is forgotten");
+        assert_eq!(scope.spent, prices(14));
     }
 
     #[test]

@@ -476,20 +476,28 @@ impl Gate {
         }
     }
 
-    /// Waits until a ready answer is on record; gives up waiting while the store is failing, and the
-    /// sooner the less `patience` its client has.
-    pub async fn ready(&self, pending: Pending, patience: Duration) {
-        let Pending(Some(mut committed)) = pending else { return };
+    /// Waits until a ready answer is on record, and may go out; gives up waiting while the store is
+    /// failing, and the sooner the less `patience` its client has. `false`: that is over, and the store is
+    /// only slow. One that takes more than two seconds counts as failing, so nobody with more patience
+    /// is told so.
+    pub async fn ready(&self, pending: Pending, patience: Duration) -> bool {
+        let Pending(Some(mut committed)) = pending else { return true };
+        let mut left = patience;
         let mut wait = patience.clamp(READY_LOOK, READY_WAIT);
         while tokio::time::timeout(wait, &mut committed).await.is_err() {
             if !self.store.is_accepting() {
                 tracing::warn!(
                     "a ready answer goes out while the store is failing; its charge waits in memory"
                 );
-                return;
+                return true;
             }
-            wait = READY_LOOK;
+            left = left.saturating_sub(wait);
+            if left.is_zero() {
+                return false;
+            }
+            wait = left.min(READY_LOOK);
         }
+        true
     }
 
     /// Writes down everything that is left and closes the record.

@@ -95,9 +95,12 @@ pub(super) async fn answer(
         PollDecision::Untracked => Box::pin(untracked(proxy, question, task, patience)).await,
         PollDecision::Memory { solve, answer, durable } => {
             let receipt = durable.then(|| Receipt::new(&proxy.gate, solve));
-            // Boxed, as once a solve is rare beside all of its polls.
-            Box::pin(proxy.gate.ready(pending, question.by.since(proxy.clock.mono()))).await;
-            Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
+            // Boxed, as one such answer stands beside many that there is none yet.
+            if Box::pin(proxy.gate.ready(pending, question.by.since(proxy.clock.mono()))).await {
+                Outgoing::pass_on(Operation::Poll, &answer).with_receipt(receipt)
+            } else {
+                own(refuse::not_ready(form))
+            }
         }
         PollDecision::Forward { solve, account } => {
             forward(proxy, question, task, (solve, &account), patience).await
@@ -194,8 +197,12 @@ async fn forward(
     let reply = match (to_client, asked.said) {
         (AnswerTo::PassOn { offered: true }, Said::Kept(answer)) => {
             let receipt = Receipt::new(&proxy.gate, solve);
-            Box::pin(proxy.gate.ready(pending, question.by.since(proxy.clock.mono()))).await;
-            Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
+            if Box::pin(proxy.gate.ready(pending, question.by.since(proxy.clock.mono()))).await {
+                Outgoing::pass_on(Operation::Poll, &answer).with_receipt(Some(receipt))
+            } else {
+                // The next poll gets it from memory.
+                Outgoing::own(Operation::Poll, refuse::not_ready(form))
+            }
         }
         (AnswerTo::PassOn { .. }, Said::Kept(answer)) => {
             settled(pending);

@@ -115,8 +115,10 @@ async fn after_a_clock_that_was_ahead_a_restart_counts_the_true_day_only() {
     deliver(&world, 1).await;
 
     ahead.store(48 * HOUR, Ordering::Relaxed);
+    let refused = world.get(&submission(ACME, "")).await;
+    assert_eq!(refused.reason(), "daily_limit", "that day's are still there when it comes");
     world.restart().await;
-    assert_eq!(world.tenant("acme").day_solves, 3, "and that day's are still there when it comes");
+    assert_eq!(world.tenant("acme").day_solves, 3, "and after another start");
     close(world, 4).await;
 }
 

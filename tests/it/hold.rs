@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use solvegate::simulate::{Fault, FaultRule, Operation};
 
+use crate::support::canned::Canned;
 use crate::support::client::{get, poll};
 use crate::support::process::Sidecar;
-use crate::support::{ACME, Api, Client, Setup, World, until};
+use crate::support::{ACME, Api, BATCH, Client, Setup, World, ZEN, until};
 
 /// The spacing of 100 ms, less what the provider's clock rounds.
 const SPACING_LEAST: Duration = Duration::from_millis(98);
@@ -199,6 +200,69 @@ async fn a_key_that_is_renamed_meanwhile_gets_the_answer() {
 
     assert_eq!(client.answer().await.text(), "OK|a");
     world.settled().await;
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_moves_to_another_tenant_gets_what_a_new_poll_of_it_would() {
+    let mut world = world().await;
+    let id = world.submit(ACME, "solve=3s&answer=a").await;
+    let mut client = held(&world, &id).await;
+    let mut with_price = world.client().await;
+    let get2 = poll(ACME, &id).replace("action=get", "action=get2");
+    with_price.send(get(&get2).as_bytes()).await;
+    // Until it has been taken in.
+    for _ in 0..10 {
+        world.poll(ZEN, "77").await;
+    }
+
+    let moved = "acme: { keys: { prod: { key: BATCH } } }, \
+        zen: { keys: { prod: { key: ZEN }, old: { key: ACME } } }";
+    reload(&mut world, moved).await;
+
+    let any = [world.poll(ACME, &id).await, world.get(&get2).await].map(|answer| answer.text());
+    assert_eq!(any, ["ERROR_WRONG_CAPTCHA_ID"; 2]);
+    assert_eq!([client.answer().await.text(), with_price.answer().await.text()], any);
+    assert_eq!(world.poll_to_end(BATCH, &id).await.text(), "OK|a", "it is still its tenant's");
+    world.settled().await;
+    assert_eq!((world.tenant("acme").day_solves, world.tenant("zen").day_solves), (1, 0));
+    world.close(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_price_is_that_of_whom_the_answer_is_for() {
+    // Two accounts, at which the provider gave out the same id.
+    let canned = Canned::start().await;
+    canned.submit(200, "text/plain", b"OK|77");
+    canned.poll(200, "text/plain", NOT_READY.as_bytes());
+    let account = "threads: 9 }, second: { key: acct20canary00000000000000000000, threads: 9";
+    let setup = Setup {
+        upstream: "poll_spacing: 100ms, hold_polls: 4s",
+        account,
+        tenants: "acme: { account: main, prices: { default: 0.007 }, keys: { prod: { key: ACME } } }, \
+            zen: { account: second, prices: { default: 0.005 }, keys: { prod: { key: ZEN } } }",
+        ..Setup::default()
+    };
+    let mut world = World::start_at(setup, canned.address).await;
+    assert_eq!([world.submit(ACME, "").await, world.submit(ZEN, "").await], ["77", "77"]);
+    let mut client = world.client().await;
+    let get2 = poll(ACME, "77").replace("action=get", "action=get2");
+    client.send(get(&get2).as_bytes()).await;
+    until("the poll is held", || canned.polls() > 1).await;
+
+    let moved = "acme: { account: main, prices: { default: 0.007 } }, \
+        zen: { account: second, prices: { default: 0.005 }, keys: { prod: { key: ZEN }, old: { key: ACME } } }";
+    reload(&mut world, moved).await;
+    let polls = canned.polls();
+    until("it is asked for its new tenant", || canned.polls() > polls + 1).await;
+    canned.poll(200, "text/plain", b"OK|b");
+
+    assert_eq!(client.answer().await.text(), "OK|b|0.005");
+    until("it is charged", || world.tenant("zen").day_solves == 1).await;
+    assert_eq!(
+        (world.tenant("zen").spent.micros(), world.tenant("acme").spent.micros()),
+        (5_000, 0)
+    );
     world.close(1).await;
 }
 

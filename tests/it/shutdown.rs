@@ -8,6 +8,7 @@ use solvegate::simulate::{Fault, FaultRule, Operation};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::client::{get, poll, post, submission};
 use crate::support::{ACME, Client, Setup, World, until};
@@ -120,22 +121,58 @@ async fn a_tls_handshake_that_has_begun_does_not_delay_a_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_over_tls_does_not_delay_a_stop() {
+    let (mut world, certificate, _keys) = with_tls().await;
+    let mut client = over_tls(&world, certificate).await;
+    let head = get(&poll(ACME, "1"));
+    client.send(&head.as_bytes()[..head.len() / 2]).await;
+    // Until it has been taken in.
+    for _ in 0..10 {
+        world.get(&poll(ACME, "1")).await;
+    }
+
+    let stopping = world.take_app().stop(Duration::from_secs(20));
+    let (stopped, ended) =
+        tokio::join!(tokio::time::timeout(Duration::from_secs(8), stopping), client.end());
+
+    stopped.expect("delayed").unwrap();
+    ended.expect("TLS is ended in order");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_at_the_admin_port_does_not_delay_a_stop() {
+    let mut world = World::start(Setup::default()).await;
+    let admin = world.app().admin;
+    let head = get("/healthz");
+    let half = &head.as_bytes()[..head.len() / 2];
+    let (mut first, mut second) = (Client::connect(admin).await, Client::connect(admin).await);
+    first.send(half).await;
+    second.get("/healthz").await;
+    second.send(half).await;
+    // Until these have been taken in.
+    for _ in 0..10 {
+        Client::connect(admin).await.get("/healthz").await;
+    }
+
+    world.take_app().stop(Duration::from_secs(10)).await.unwrap();
+
+    // By the stop, and not by the end of its patience with those who do not hurry.
+    let closed = async { (first.is_closed().await, second.is_closed().await) };
+    let closed = tokio::time::timeout(Duration::from_secs(5), closed).await.expect("delayed");
+    assert_eq!(closed, (true, true));
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_tls_listener_serves_and_charges_like_the_plain_one() {
     let (world, certificate, _keys) = with_tls().await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate).unwrap();
-    let config =
-        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
-    let address = world.app().tls.unwrap();
-    let name = ServerName::try_from("localhost").unwrap();
-    let stream = connector.connect(name, TcpStream::connect(address).await.unwrap()).await.unwrap();
-    let mut client = Client::over(stream);
+    let mut client = over_tls(&world, certificate).await;
 
     let id = client.get(&submission(ACME, "answer=over-tls")).await.id();
     assert_eq!(client.get(&poll(ACME, &id)).await.text(), "OK|over-tls");
 
-    let mut plain = Client::connect(address).await;
+    let mut plain = Client::connect(world.app().tls.unwrap()).await;
     plain.send(get(&poll(ACME, &id)).as_bytes()).await;
     assert!(plain.maybe_answer().await.is_none_or(|answer| answer.status == 400));
     world.settled().await;
@@ -160,4 +197,17 @@ async fn with_tls() -> (World, CertificateDer<'static>, TempDir) {
     );
     let world = World::start(Setup { rest, ..Setup::default() }).await;
     (world, signed.cert.der().clone(), keys)
+}
+
+async fn over_tls(
+    world: &World,
+    certificate: CertificateDer<'static>,
+) -> Client<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let config =
+        rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("localhost").unwrap();
+    let stream = TcpStream::connect(world.app().tls.unwrap()).await.unwrap();
+    Client::over(TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap())
 }

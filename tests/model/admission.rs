@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
 use solvegate::domain::captcha_type::CaptchaType;
 use solvegate::domain::engine::Decision;
 use solvegate::domain::ids::{KeyHash, Name, SolveId};
@@ -163,18 +162,11 @@ impl World {
                 continue;
             }
             used.spent += amount;
-            // A day that the clock had reached before a restart, and then not any more, was not
-            // counted at that restart.
-            let task = (settled.account.clone(), settled.task_id.clone());
-            let (start, known) = &self.started;
-            let known = known.contains(&task);
-            let ahead = |of: fn(Date) -> Date| known && of(settled.day) > of(*start);
-            if settled.day == self.today && !ahead(|day| day) {
+            if settled.day == self.today {
                 used.day_solves += 1;
                 used.day_spent += amount;
             }
-            let month = Date::first_of_month;
-            if month(settled.day) == month(self.today) && !ahead(month) {
+            if settled.day.first_of_month() == self.today.first_of_month() {
                 used.month_spent += amount;
             }
         }

@@ -56,7 +56,7 @@ impl World {
         self.note_policy();
         self.reached = self.reached.max(self.now.wall);
         let reached = Now { wall: self.reached, ..self.now };
-        self.today = date(&self.policy, reached).max(self.started.0);
+        self.today = date(&self.policy, reached).max(self.started);
     }
 
     pub(crate) fn note_policy(&mut self) {
@@ -122,7 +122,7 @@ impl World {
         self.buckets = Buckets::default();
         self.today = date(&self.policy, self.now);
         self.reached = self.now.wall;
-        self.started = (self.today, self.record.charges.keys().cloned().collect());
+        self.started = self.today;
         self.engine = Engine::new(&self.policy, self.record.restored(self.today), self.now);
     }
 

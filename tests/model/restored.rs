@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use solvegate::domain::ids::SolveId;
 use solvegate::domain::journal::{
-    ChargedTotal, CreditRecord, Restored, SettleRecord, TaskRecord, WalletTotal,
+    ChargedLater, ChargedTotal, CreditRecord, Restored, SettleRecord, TaskRecord, WalletTotal,
 };
 use solvegate::domain::money::Money;
 
@@ -22,8 +22,18 @@ pub(crate) fn restored<'a>(
             credit.amount;
     }
     let mut totals: BTreeMap<_, ChargedTotal> = BTreeMap::new();
+    let mut later = Vec::new();
     for settled in charges {
         let amount = settled.charged.unwrap_or_default();
+        if settled.day > today {
+            later.push(ChargedLater {
+                tenant: settled.tenant.clone(),
+                key_id: settled.key_id.clone(),
+                day: settled.day,
+                solves: 1,
+                spent: amount,
+            });
+        }
         let total = totals
             .entry((settled.tenant.clone(), settled.key_id.clone()))
             .or_insert_with(|| nothing_charged(settled));
@@ -41,6 +51,7 @@ pub(crate) fn restored<'a>(
         tasks: tasks.values().cloned().collect(),
         wallets: wallets.into_iter().map(wallet).collect(),
         charged: totals.into_values().collect(),
+        charged_later: later,
         sli: Vec::new(),
         credit_causes: credits.keys().cloned().collect(),
         keys: Vec::new(),

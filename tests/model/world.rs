@@ -37,8 +37,8 @@ pub(crate) struct World {
     pub(crate) today: Date,
     /// The latest instant that led there.
     pub(crate) reached: Wall,
-    /// The day at the last start, and the charges known then.
-    pub(crate) started: (Date, BTreeSet<Task>),
+    /// The day at the last start.
+    pub(crate) started: Date,
     /// What survives a crash, and what is on its way there.
     pub(crate) durable: Record,
     pub(crate) queue: Vec<Write>,
@@ -95,7 +95,7 @@ impl World {
             now: START,
             today,
             reached: START.wall,
-            started: (today, BTreeSet::new()),
+            started: today,
             durable: record.clone(),
             queue: Vec::new(),
             record,

@@ -17,6 +17,7 @@ mod view;
 mod world;
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -131,11 +132,14 @@ async fn finish(
     let books = Books::read(&store, &traffic.answers(), figures.cost, span)?;
     // Removed before the last word, so that nothing is left behind whatever becomes of it.
     drop(folder);
-    shown
+    let shown = shown
         .and_then(|()| show.frame(&figures, "ended"))
-        .and_then(|()| show.view.say(&format!("\n{books}")))
-        .map_err(DemoError::Output)?;
-    Ok(books)
+        .and_then(|()| show.view.say(&format!("\n{books}")));
+    match shown {
+        // Whoever reads has enough; the exit code still says whether the books agree.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(books),
+        shown => shown.map(|()| books).map_err(DemoError::Output),
+    }
 }
 
 fn introduction(world: &World) -> String {

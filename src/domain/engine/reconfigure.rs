@@ -10,7 +10,7 @@ use super::wake::CONFIRM_AFTER;
 use super::{ACCOUNT_KEY_ID, Engine, Key, KeyPlace, Tenant, place_index};
 use crate::domain::account::Account;
 use crate::domain::breaker::Breaker;
-use crate::domain::calendar::Calendar;
+use crate::domain::calendar::{Calendar, Period};
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, Name};
 use crate::domain::journal::{CreditKind, CreditRecord, Restored, TaskRecord, TaskState, Write};
@@ -196,6 +196,13 @@ impl Engine {
             let tenant = &mut self.tenants[place_index(tenant)];
             tenant.scope.restore(period, charged.day_solves, totals);
             tenant.keys[place_index(key)].scope.restore(period, charged.day_solves, totals);
+        }
+        for later in restored.charged_later {
+            let (tenant, key) = self.places(&later.tenant, &later.key_id);
+            let tenant = &mut self.tenants[place_index(tenant)];
+            for scope in [&mut tenant.scope, &mut tenant.keys[place_index(key)].scope] {
+                scope.restore_later(period, Period::of(later.day), later.solves, later.spent);
+            }
         }
         for wallet in restored.wallets {
             let (tenant, key) =

@@ -14,7 +14,7 @@ use super::writer::solve_of;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, Name, TaskId};
 use crate::domain::journal::{
-    ChargedTotal, KeyRecord, NotifiedRecord, Restored, TaskRecord, WalletTotal, Write,
+    ChargedLater, ChargedTotal, KeyRecord, NotifiedRecord, Restored, TaskRecord, WalletTotal, Write,
 };
 use crate::domain::money::Money;
 use crate::domain::slo::window::{Counts, MinuteCounts};
@@ -31,6 +31,7 @@ pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restor
         tasks: tasks(conn)?,
         wallets: wallets(conn)?,
         charged: charged(conn, today)?,
+        charged_later: charged_later(conn, today)?,
         credit_causes: credit_causes(conn)?,
         sli: sli(conn, today)?,
         keys: keys(conn)?,
@@ -145,17 +146,39 @@ fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>
          FROM usage GROUP BY tenant, key_id ORDER BY tenant, key_id",
     )?
     .query_map(params![today.to_string(), first.to_string(), last.to_string()], |row| {
-        let day_solves: i64 = row.get(2)?;
         Ok(ChargedTotal {
             tenant: name(row, 0)?,
             key_id: name(row, 1)?,
-            day_solves: u64::try_from(day_solves).map_err(|_| unreadable("solves", &day_solves))?,
+            day_solves: solves(row, 2)?,
             day_spent: money(row, 3)?,
             month_spent: money(row, 4)?,
             total_spent: money(row, 5)?,
         })
     })?
     .collect()
+}
+
+fn charged_later(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedLater>> {
+    conn.prepare(
+        "SELECT tenant, key_id, day, sum(solves), sum(micros) FROM usage WHERE day > ?1
+         GROUP BY tenant, key_id, day ORDER BY tenant, key_id, day",
+    )?
+    .query_map([today.to_string()], |row| {
+        let day: String = row.get(2)?;
+        Ok(ChargedLater {
+            tenant: name(row, 0)?,
+            key_id: name(row, 1)?,
+            day: day.parse().map_err(|_| unreadable("day", &day))?,
+            solves: solves(row, 3)?,
+            spent: money(row, 4)?,
+        })
+    })?
+    .collect()
+}
+
+fn solves(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let solves: i64 = row.get(column)?;
+    u64::try_from(solves).map_err(|_| unreadable("solves", &solves))
 }
 
 fn keys(conn: &Connection) -> rusqlite::Result<Vec<KeyRecord>> {

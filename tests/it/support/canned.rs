@@ -20,6 +20,7 @@ pub(crate) struct Canned {
 struct Answers {
     submit: Vec<u8>,
     poll: Vec<u8>,
+    polls: usize,
 }
 
 impl Canned {
@@ -45,6 +46,11 @@ impl Canned {
     pub(crate) fn poll(&self, status: u16, content_type: &str, body: &[u8]) {
         self.answers.lock().poll = http(status, content_type, body);
     }
+
+    /// How many polls and reports came in.
+    pub(crate) fn polls(&self) -> usize {
+        self.answers.lock().polls
+    }
 }
 
 impl Drop for Canned {
@@ -68,7 +74,9 @@ async fn serve(mut stream: TcpStream, answers: Arc<Mutex<Answers>>) {
     } else if text.contains("action=getbalance") {
         http(200, "application/json", br#"{"status":1,"request":"10.00"}"#)
     } else if text.contains("/res.php") {
-        answers.lock().poll.clone()
+        let mut answers = answers.lock();
+        answers.polls += 1;
+        answers.poll.clone()
     } else {
         answers.lock().submit.clone()
     };

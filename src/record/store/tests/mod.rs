@@ -19,8 +19,8 @@ use super::*;
 use crate::domain::captcha_type::CaptchaType;
 use crate::domain::ids::{KeyHash, SolveId, TaskId};
 use crate::domain::journal::{
-    ChargedTotal, CreditKind, CreditRecord, KeyRecord, NotifiedRecord, SettleRecord, SolveRecord,
-    TaskRecord, TaskState, WalletTotal,
+    ChargedLater, ChargedTotal, CreditKind, CreditRecord, KeyRecord, NotifiedRecord, SettleRecord,
+    SolveRecord, TaskRecord, TaskState, WalletTotal,
 };
 use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, SliEvent};
@@ -70,6 +70,7 @@ fn what_was_written_is_given_back_after_a_restart() {
             },
         ],
         charged: vec![charged_total(1, PRICE)],
+        charged_later: Vec::new(),
         credit_causes: ["credit:1", "fix:1", "open:acme"].map(str::to_owned).to_vec(),
         sli: vec![one_good_minute()],
         keys: Vec::new(),

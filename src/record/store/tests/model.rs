@@ -75,7 +75,13 @@ fn is_replayed_whole(write: &Write) -> bool {
 /// Ten solves of two tenants, two of which share a task id with another.
 fn write() -> impl Strategy<Value = Write> {
     let solve = 0_u64..10;
-    let day = prop::sample::select(vec![TODAY, date(2026, 11, 3), date(2026, 10, 31)]);
+    let day = prop::sample::select(vec![
+        TODAY,
+        date(2026, 11, 3),
+        date(2026, 10, 31),
+        date(2026, 11, 30),
+        date(2026, 12, 1),
+    ]);
     prop_oneof![
         4 => (solve.clone(), any::<bool>()).prop_map(|(solve, failed)| {
             Write::Bind(TaskRecord { verdict: failed.then_some(Outcome::Timeout), ..model_task(solve) })
@@ -307,6 +313,15 @@ impl Model {
                 total.day_solves += 1;
             }
         }
+        let mut later: BTreeMap<(Name, Date), (u64, Money)> = BTreeMap::new();
+        for (tenant, day, amount) in self.charges.values().filter(|(_, day, _)| *day > TODAY) {
+            let (solves, spent) = later.entry((Arc::clone(tenant), *day)).or_default();
+            (*solves, *spent) = (*solves + 1, *spent + *amount);
+        }
+        let of_later = |((tenant, day), (solves, spent))| {
+            let ChargedTotal { key_id, .. } = charged_total(0, Money::ZERO);
+            ChargedLater { tenant, key_id, day, solves, spent }
+        };
         let mut wallets: BTreeMap<Option<Name>, WalletTotal> = BTreeMap::new();
         for credit in self.credits.values() {
             let wallet = wallets.entry(credit.key_id.clone()).or_insert_with(|| WalletTotal {
@@ -320,6 +335,7 @@ impl Model {
             tasks: self.tasks.values().cloned().collect(),
             wallets: wallets.into_values().collect(),
             charged: charged.into_values().collect(),
+            charged_later: later.into_iter().map(of_later).collect(),
             credit_causes: self.credits.values().map(|credit| credit.cause.clone()).collect(),
             sli: Vec::new(),
             keys: self.keys.values().cloned().collect(),
