@@ -179,7 +179,6 @@ impl Load {
             source_ip: None,
             page: None,
             pingback: false,
-            holder: None,
         };
         match self.engine.admit(submission, self.now) {
             Decision::Admit(admitted) => self.solves.push(admitted.solve),

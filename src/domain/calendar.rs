@@ -18,6 +18,7 @@ pub struct Calendar {
     /// The latest instant that moved it.
     at: Wall,
     today: Date,
+    period: Period,
     next_midnight: Wall,
 }
 
@@ -35,7 +36,7 @@ impl Calendar {
     pub fn new(zone: TimeZone, now: Wall) -> Self {
         let today = date_at(&zone, now);
         let next_midnight = start_of(&zone, tomorrow(today));
-        Self { zone, first: today, at: now, today, next_midnight }
+        Self { zone, first: today, at: now, today, period: period(today), next_midnight }
     }
 
     /// Moves to the day of `now` unless that lies before the current one.
@@ -43,6 +44,7 @@ impl Calendar {
         if now >= self.next_midnight {
             self.at = self.at.max(now);
             self.today = date_at(&self.zone, now).max(self.today);
+            self.period = period(self.today);
             self.next_midnight = start_of(&self.zone, tomorrow(self.today));
         }
     }
@@ -52,6 +54,7 @@ impl Calendar {
     pub fn set_zone(&mut self, zone: TimeZone, now: Wall) {
         self.at = self.at.max(now);
         self.today = date_at(&zone, self.at).max(self.first);
+        self.period = period(self.today);
         self.next_midnight = start_of(&zone, tomorrow(self.today));
         self.zone = zone;
     }
@@ -63,13 +66,7 @@ impl Calendar {
 
     /// The current day and month, for comparing tallies.
     pub fn period(&self) -> Period {
-        let (year, month, day) = (
-            i32::from(self.today.year()),
-            i32::from(self.today.month()),
-            i32::from(self.today.day()),
-        );
-        let month = year * 12 + month;
-        Period { day: month * 32 + day, month }
+        self.period
     }
 
     /// Time from `now` to the start of the next day.
@@ -87,6 +84,11 @@ impl Calendar {
 fn date_at(zone: &TimeZone, at: Wall) -> Date {
     let instant = Timestamp::from_millisecond(at.0).unwrap_or(Timestamp::UNIX_EPOCH);
     zone.to_datetime(instant).date()
+}
+
+fn period(day: Date) -> Period {
+    let month = i32::from(day.year()) * 12 + i32::from(day.month());
+    Period { day: month * 32 + i32::from(day.day()), month }
 }
 
 fn tomorrow(day: Date) -> Date {
