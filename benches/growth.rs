@@ -220,7 +220,6 @@ impl Load {
             source_ip: Some([10, 0, 0, 1].into()),
             page: Some("shop.example".into()),
             pingback: false,
-            holder: None,
         };
         match self.gate.admit(submission) {
             Decision::Admit(admitted) => admitted.solve,

@@ -157,8 +157,8 @@ fn add_limits(shown: &mut Value, limits: &Limits) {
             })
         })
         .into();
-    let types = limits.allow_types.as_ref();
-    let labels = types.map(|types| types.iter().map(|t| t.label()).collect::<Vec<_>>());
+    let labels =
+        limits.allow_types.map(|types| types.iter().map(|t| t.label()).collect::<Vec<_>>());
     shown["allow_types"] = labels.into();
 }
 

@@ -1,10 +1,10 @@
 //! Limits and prices, in the one form that they have everywhere.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::scalar::{self, integer, money};
 use super::section::Section;
-use crate::domain::captcha_type::CaptchaType;
+use crate::domain::captcha_type::{CaptchaType, CaptchaTypes};
 use crate::domain::money::Money;
 use crate::domain::policy::{Limits, Prepaid, PriceList, Rate};
 
@@ -30,7 +30,7 @@ pub(super) fn limits(section: &mut Section<'_>) -> Limits {
         daily_spend_cap: section.read("daily_spend_cap", money(AMOUNT_MAX)),
         monthly_spend_cap: section.read("monthly_spend_cap", money(AMOUNT_MAX)),
         prepaid: section.optional_section("prepaid").map(prepaid),
-        allow_types: allow_types.map(BTreeSet::from_iter),
+        allow_types: allow_types.map(CaptchaTypes::from_iter),
     }
 }
 

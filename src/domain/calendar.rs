@@ -18,6 +18,7 @@ pub struct Calendar {
     /// The latest instant that moved it.
     at: Wall,
     today: Date,
+    period: Period,
     next_midnight: Wall,
 }
 
@@ -43,7 +44,7 @@ impl Calendar {
     pub fn new(zone: TimeZone, now: Wall) -> Self {
         let today = date_at(&zone, now);
         let next_midnight = start_of(&zone, tomorrow(today));
-        Self { zone, first: today, at: now, today, next_midnight }
+        Self { zone, first: today, at: now, today, period: Period::of(today), next_midnight }
     }
 
     /// Moves to the day of `now` unless that lies before the current one.
@@ -51,6 +52,7 @@ impl Calendar {
         if now >= self.next_midnight {
             self.at = self.at.max(now);
             self.today = date_at(&self.zone, now).max(self.today);
+            self.period = Period::of(self.today);
             self.next_midnight = start_of(&self.zone, tomorrow(self.today));
         }
     }
@@ -60,6 +62,7 @@ impl Calendar {
     pub fn set_zone(&mut self, zone: TimeZone, now: Wall) {
         self.at = self.at.max(now);
         self.today = date_at(&zone, self.at).max(self.first);
+        self.period = Period::of(self.today);
         self.next_midnight = start_of(&zone, tomorrow(self.today));
         self.zone = zone;
     }
@@ -71,7 +74,7 @@ impl Calendar {
 
     /// The current day and month, for comparing tallies.
     pub fn period(&self) -> Period {
-        Period::of(self.today)
+        self.period
     }
 
     /// Time from `now` to the start of the next day.

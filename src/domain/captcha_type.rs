@@ -1,5 +1,7 @@
 //! The closed list of captcha types: metric labels, price and SLO keys.
 
+use std::fmt;
+
 /// What kind of captcha a solve is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the provider's own")]
@@ -139,6 +141,42 @@ impl CaptchaType {
     }
 }
 
+/// A set of captcha types.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct CaptchaTypes(u32);
+
+const _: () = assert!(CaptchaType::ALL.len() <= 32, "one bit each");
+
+impl CaptchaTypes {
+    /// Whether that type is among them.
+    pub const fn contains(self, captcha_type: CaptchaType) -> bool {
+        self.0 & (1 << captcha_type.index()) != 0
+    }
+
+    /// In the order of [`CaptchaType::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = CaptchaType> {
+        CaptchaType::ALL.into_iter().filter(move |captcha_type| self.contains(*captcha_type))
+    }
+}
+
+impl FromIterator<CaptchaType> for CaptchaTypes {
+    fn from_iter<T: IntoIterator<Item = CaptchaType>>(types: T) -> Self {
+        Self(types.into_iter().fold(0, |set, captcha_type| set | 1 << captcha_type.index()))
+    }
+}
+
+impl<const N: usize> From<[CaptchaType; N]> for CaptchaTypes {
+    fn from(types: [CaptchaType; N]) -> Self {
+        types.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for CaptchaTypes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +188,18 @@ mod tests {
             assert_eq!(CaptchaType::from_label(captcha_type.label()), Some(captcha_type));
         }
         assert_eq!(CaptchaType::from_label("normal"), None);
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_in_and_nothing_else() {
+        for captcha_type in CaptchaType::ALL {
+            let set = CaptchaTypes::from([captcha_type, CaptchaType::Image]);
+            for other in CaptchaType::ALL {
+                let is_in = other == captcha_type || other == CaptchaType::Image;
+                assert_eq!(set.contains(other), is_in, "{captcha_type:?} {other:?}");
+            }
+        }
+        let both = CaptchaTypes::from([CaptchaType::Other, CaptchaType::Image]);
+        assert_eq!(format!("{both:?}"), "{Image, Other}");
     }
 }

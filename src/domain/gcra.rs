@@ -15,27 +15,29 @@ pub struct Gcra {
 impl Gcra {
     /// How long until an admission at `now` would be within `rate`; zero when it is.
     pub fn wait(self, rate: Rate, now: Mono) -> Duration {
-        // Capped, so that a rate raised by a reload is not held back by the schedule of the old one.
-        let on_schedule_at = self.on_schedule_at.min(now + interval(rate) * rate.burst);
-        let earliest = Mono(on_schedule_at.0.saturating_sub(tolerance(rate)));
-        earliest.since(now)
+        let interval = interval(rate);
+        let tolerance = interval.saturating_mul(u64::from(rate.burst.saturating_sub(1)));
+        let on_schedule_at = self.on_schedule_at(rate, interval, now);
+        Mono(on_schedule_at.saturating_sub(tolerance)).since(now)
     }
 
     /// Takes one admission at `now`.
     pub fn take(&mut self, rate: Rate, now: Mono) {
-        let on_schedule_at = self.on_schedule_at.min(now + interval(rate) * rate.burst);
-        self.on_schedule_at = on_schedule_at.max(now) + interval(rate);
+        let interval = interval(rate);
+        let on_schedule_at = self.on_schedule_at(rate, interval, now).max(now.0);
+        self.on_schedule_at = Mono(on_schedule_at.saturating_add(interval));
+    }
+
+    /// Capped, so that a rate raised by a reload is not held back by the schedule of the old one.
+    fn on_schedule_at(self, rate: Rate, interval: u64, now: Mono) -> u64 {
+        let whole_burst = interval.saturating_mul(u64::from(rate.burst));
+        self.on_schedule_at.0.min(now.0.saturating_add(whole_burst))
     }
 }
 
-/// Time between two admissions at the sustained rate, rounded up: never faster than configured.
-fn interval(rate: Rate) -> Duration {
-    Duration::from_nanos(60_000_000_000_u64.div_ceil(u64::from(rate.per_minute)))
-}
-
-fn tolerance(rate: Rate) -> u64 {
-    let burst = u64::from(rate.burst.saturating_sub(1));
-    u64::try_from(interval(rate).as_nanos()).unwrap_or(u64::MAX).saturating_mul(burst)
+/// Nanoseconds between two admissions at the sustained rate, rounded up: never faster than configured.
+fn interval(rate: Rate) -> u64 {
+    60_000_000_000_u64.div_ceil(u64::from(rate.per_minute))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Identifiers: tenants, keys, accounts and solves.
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// A configured name (tenant, account or key id), safe to print and to use as a metric label.
@@ -20,6 +22,32 @@ impl fmt::Debug for KeyHash {
 /// One solve of this process; never reused, also not after a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SolveId(pub u64);
+
+/// A map of solves in which up to 16 neighbours by number are neighbours in memory: what was submitted at
+/// about the same time is asked for at about the same time.
+pub(super) type SolveMap<V> = HashMap<SolveId, V, BuildHasherDefault<InOrder>>;
+
+/// A hash of numbers that leaves the last four bits where they are and spreads the others over what is
+/// above. What a table tells keys at one place apart by, the seven highest bits, neighbours differ in too.
+#[derive(Debug, Default)]
+pub(super) struct InOrder(u64);
+
+impl Hasher for InOrder {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 << 8 | u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn finish(&self) -> u64 {
+        let mixed = (self.0 >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 32 << 4 | self.0 & 15) ^ self.0 << 57
+    }
+}
 
 /// A refusal that a client was told of: `req:` and 16 letters from a to p. With the colon it is no name of
 /// a tenant, without digits no task's id. It is random, so that it says nothing of how many others there

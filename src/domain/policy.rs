@@ -1,13 +1,13 @@
 //! What the operator allows, checked and resolved: nothing here needs validating again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
-use super::captcha_type::CaptchaType;
+use super::captcha_type::{CaptchaType, CaptchaTypes};
 use super::ids::{KeyHash, Name};
 use super::money::Money;
 use super::outcome::Outcome;
@@ -166,7 +166,7 @@ pub struct Limits {
     /// A balance that every solve is paid from.
     pub prepaid: Option<Prepaid>,
     /// Types that may be submitted (a subtype also through its family); `None` means all.
-    pub allow_types: Option<BTreeSet<CaptchaType>>,
+    pub allow_types: Option<CaptchaTypes>,
 }
 
 /// A rate limit, decided by GCRA.

@@ -141,6 +141,8 @@ impl Scope {
     }
 
     /// The limit that forbids one more solve of `price` at this step, if one does.
+    #[expect(clippy::inline_always, reason = "each call is for one step, of which little is left")]
+    #[inline(always)]
     pub fn breach(
         &self,
         step: Step,
@@ -160,18 +162,21 @@ impl Scope {
 
     fn in_flight_breach(&self, limits: &Limits) -> Option<Breach> {
         let max = limits.in_flight_max.filter(|max| self.in_flight >= *max)?;
-        Some(Breach {
+        Some(seldom(|| Breach {
             reason: Reason::InFlight,
             text: format!("has {} of {max} solves in flight", self.in_flight),
             retry_after: Some(Duration::from_secs(5)),
             verdict: Some(Verdict::Busy),
-        })
+        }))
     }
 
     fn rate_breach(&self, limits: &Limits, now: Now) -> Option<Breach> {
         let rate = limits.rate?;
         let wait = self.rate.wait(rate, now.mono);
-        (!wait.is_zero()).then(|| Breach {
+        if wait.is_zero() {
+            return None;
+        }
+        Some(seldom(|| Breach {
             reason: Reason::Rate,
             text: format!(
                 "is over its rate of {} a minute (burst {})",
@@ -179,22 +184,22 @@ impl Scope {
             ),
             retry_after: Some(wait),
             verdict: Some(Verdict::Busy),
-        })
+        }))
     }
 
     fn daily_breach(&self, limits: &Limits, (calendar, now): (&Calendar, Now)) -> Option<Breach> {
-        let charged = self.day_solves(calendar.period());
         let used = self.used(calendar.period()).day_solves;
         let max = limits.daily_limit.filter(|max| used >= *max)?;
-        Some(Breach {
+        Some(seldom(|| Breach {
             reason: Reason::DailyLimit,
             text: format!(
-                "has used its {max} solves of the day ({charged} charged, {} open)",
+                "has used its {max} solves of the day ({} charged, {} open)",
+                self.day_solves(calendar.period()),
                 self.open
             ),
             retry_after: Some(calendar.until_tomorrow(now.wall)),
             verdict: Some(Verdict::Spent),
-        })
+        }))
     }
 
     fn spend_breach(
@@ -214,12 +219,16 @@ impl Scope {
             verdict: Some(Verdict::Spent),
         };
         let used = self.used(period);
-        let (day, month) = (self.day_spent(period), self.month_spent(period));
         if let Some(cap) = limits.monthly_spend_cap.filter(|cap| used.month_spend + price > *cap) {
-            return Some(breach("monthly", month, cap, calendar.until_next_month(now.wall)));
+            return Some(seldom(|| {
+                let wait = calendar.until_next_month(now.wall);
+                breach("monthly", self.month_spent(period), cap, wait)
+            }));
         }
         let cap = limits.daily_spend_cap.filter(|cap| used.day_spend + price > *cap)?;
-        Some(breach("daily", day, cap, calendar.until_tomorrow(now.wall)))
+        Some(seldom(|| {
+            breach("daily", self.day_spent(period), cap, calendar.until_tomorrow(now.wall))
+        }))
     }
 
     fn balance_breach(
@@ -234,12 +243,15 @@ impl Scope {
             Overdraft::None => balance - self.held,
             Overdraft::InFlight => balance,
         };
-        (available < price).then(|| Breach {
+        if available >= price {
+            return None;
+        }
+        Some(seldom(|| Breach {
             reason: Reason::InsufficientBalance,
             text: format!("has {available} USD available, the solve costs {price} USD; top it up"),
             retry_after: None,
             verdict: Some(Verdict::Spent),
-        })
+        }))
     }
 
     /// Takes one admission: a slot, a hold and a place in the rate. The counterpart of
@@ -283,6 +295,13 @@ impl Scope {
     }
 }
 
+/// A refusal, put into words out of the way of what is admitted.
+#[cold]
+#[inline(never)]
+fn seldom(breach: impl FnOnce() -> Breach) -> Breach {
+    breach()
+}
+
 fn tally(tallies: &[Tally], of: i32) -> Tally {
     tallies.iter().find(|tally| tally.of == of).copied().unwrap_or_default()
 }
@@ -302,14 +321,17 @@ fn forget_before(tallies: &mut Tallies, of: i32, kept: usize) {
 }
 
 fn type_breach(limits: &Limits, captcha_type: CaptchaType) -> Option<Breach> {
-    let allowed = limits.allow_types.as_ref()?;
-    let fits = allowed.contains(&captcha_type) || allowed.contains(&captcha_type.family());
-    (!fits).then(|| Breach {
+    let allowed = limits.allow_types?;
+    let fits = allowed.contains(captcha_type) || allowed.contains(captcha_type.family());
+    if fits {
+        return None;
+    }
+    Some(seldom(|| Breach {
         reason: Reason::TypeDenied,
         text: format!("may not submit captchas of type {}", captcha_type.label()),
         retry_after: None,
         verdict: None,
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::captcha_type::CaptchaType;
 use super::ids::{KeyHash, TaskId};
@@ -17,8 +16,19 @@ pub struct Identity {
     pub(super) tenant: u32,
     pub(super) key: u32,
     pub(super) account: u32,
-    /// The real key's hash in pass-through, where a task belongs to who submitted it; else zeros.
-    pub(super) holder: KeyHash,
+    /// In pass-through, where a task belongs to who submitted it; `None` for a solve from before a restart
+    /// until somebody polls it.
+    pub(super) holder: Option<Holder>,
+}
+
+/// Whose real key it is: half of its hash, as that stands in every solve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Holder([u8; 16]);
+
+impl From<KeyHash> for Holder {
+    fn from(KeyHash(hash): KeyHash) -> Self {
+        Self(std::array::from_fn(|place| hash[place]))
+    }
 }
 
 /// Which of the provider's two answer forms.
@@ -58,9 +68,6 @@ pub struct Submission {
     pub page: Option<Box<str>>,
     /// The provider itself delivers the answer.
     pub pingback: bool,
-    /// In pass-through, the key that may poll it; `None` for a solve from before a restart until
-    /// somebody polls it.
-    pub holder: Option<KeyHash>,
 }
 
 /// An admitted solve until it is forgotten.
@@ -74,13 +81,12 @@ pub struct Solve {
     pub(super) task: Option<TaskId>,
     /// Occupies a thread. Freed by the first terminal answer or at the deadline.
     pub(super) slot: bool,
-    pub(super) thread_time: Duration,
+    /// When it freed it; until then, and where it never had one in this process, when it was submitted.
+    pub(super) freed_at: Mono,
     pub(super) verdict: Option<Outcome>,
     pub(super) money: MoneyState,
     /// A success that no client has: until one does, each hand-over waits until it is durable.
     pub(super) unseen: bool,
-    /// Answers on their way to a client.
-    pub(super) offers: u32,
     /// Restored with an answer that may have been delivered, or need not be to be charged.
     pub(super) confirm: Option<Confirm>,
     pub(super) poll: PollMemory,
@@ -118,6 +124,8 @@ pub(super) enum MoneyState {
 pub(super) struct PollMemory {
     /// A poll is under way since then.
     pub(super) under_way: bool,
+    /// Answers on their way to a client.
+    pub(super) offers: u32,
     /// When the last one came back.
     pub(super) back_at: Option<Mono>,
     /// When the owner last asked; the watcher steps in when that is long ago.

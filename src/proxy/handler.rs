@@ -220,7 +220,7 @@ fn identify(
 }
 
 async fn solve(proxy: &Arc<Proxy>, call: Call, asker: Asker, headers: &HeaderMap) -> Outgoing {
-    let Asker { identity, source_ip, key } = asker;
+    let Asker { identity, source_ip, .. } = asker;
     let submission = Submission {
         identity,
         captcha_type: call.captcha_type(),
@@ -229,7 +229,6 @@ async fn solve(proxy: &Arc<Proxy>, call: Call, asker: Asker, headers: &HeaderMap
         page: call.page_url().and_then(|url| source::page(&url, proxy.config.load().log.urls)),
         // Nobody calls back about a solve that is answered at once.
         pingback: call.pingback() && call.endpoint() != Endpoint::Solve,
-        holder: proxy.gate.policy().pass_through.then_some(key).flatten(),
     };
     submit::submit(proxy, call, (identity, submission), source::forwarded(headers)).await
 }

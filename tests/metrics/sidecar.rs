@@ -90,7 +90,6 @@ impl Sidecar {
             source_ip: None,
             page: None,
             pingback: false,
-            holder: None,
         };
         let decision = self.engine.admit(submission, self.now);
         self.record();

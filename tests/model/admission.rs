@@ -70,7 +70,6 @@ impl World {
             source_ip: None,
             page: None,
             pingback,
-            holder: None,
         };
         let before = self.engine.snapshot(self.now);
         let breached = self.breached(tenant, key, captcha_type);
@@ -198,8 +197,8 @@ impl Used {
         let over = |cap: Option<Money>, spent: Money| {
             cap.is_some_and(|cap| spent + self.held + price > cap)
         };
-        let allowed = limits.allow_types.as_ref().is_none_or(|types| {
-            types.contains(&captcha_type) || types.contains(&captcha_type.family())
+        let allowed = limits.allow_types.is_none_or(|types| {
+            types.contains(captcha_type) || types.contains(captcha_type.family())
         });
         [
             (Reason::TypeDenied, !allowed),

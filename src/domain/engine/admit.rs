@@ -107,34 +107,34 @@ impl Engine {
             return (None, None);
         }
         let identity = submission.identity;
-        let overdraft = self.tenant(identity).policy.overdraft;
-        let step = |step| move || self.check_step(step, submission, now);
-        let checks: [&dyn Fn() -> Option<Rejection>; 11] = [
-            &|| self.revoked(identity, now),
-            &|| self.expired(identity, now),
-            &step(Step::Type(submission.captcha_type)),
-            &step(Step::InFlight),
-            &|| self.check_account_busy(identity, now),
-            &step(Step::Rate),
-            &step(Step::DailyLimit),
-            &step(Step::SpendCap),
-            &step(Step::Balance(overdraft)),
-            &|| self.check_error_budget(submission, now),
-            &|| self.check_account(identity, now).or_else(|| self.check_upstream(now)),
-        ];
         let mut shadow = None;
-        for check in checks {
-            match check() {
-                Some(rejection) if self.is_enforced(identity, &rejection) => {
-                    return (Some(rejection), shadow);
-                }
-                Some(rejection) => shadow = shadow.or(Some(rejection)),
-                None => {}
+        let mut stands = |rejection: Option<Rejection>| {
+            let rejection = rejection?;
+            if self.is_enforced(identity, &rejection) {
+                return Some(rejection);
             }
-        }
-        (None, shadow)
+            shadow.get_or_insert(rejection);
+            None
+        };
+        let overdraft = self.tenant(identity).policy.overdraft;
+        let step = |step| self.check_step(step, submission, now);
+        let rejection = stands(self.revoked(identity, now))
+            .or_else(|| stands(self.expired(identity, now)))
+            .or_else(|| stands(step(Step::Type(submission.captcha_type))))
+            .or_else(|| stands(step(Step::InFlight)))
+            .or_else(|| stands(self.check_account_busy(identity, now)))
+            .or_else(|| stands(step(Step::Rate)))
+            .or_else(|| stands(step(Step::DailyLimit)))
+            .or_else(|| stands(step(Step::SpendCap)))
+            .or_else(|| stands(step(Step::Balance(overdraft))))
+            .or_else(|| stands(self.check_error_budget(submission, now)))
+            .or_else(|| stands(self.check_account(identity, now)))
+            .or_else(|| stands(self.check_upstream(now)));
+        (rejection, shadow)
     }
 
+    #[expect(clippy::inline_always, reason = "each call is for one step, of which little is left")]
+    #[inline(always)]
     fn check_step(&self, step: Step, submission: &Submission, now: Now) -> Option<Rejection> {
         let (tenant, key) = (self.tenant(submission.identity), self.key(submission.identity));
         let price = tenant.policy.prices.price(submission.captcha_type);
@@ -240,14 +240,14 @@ impl Engine {
                 deadline: now.mono + deadline,
                 task: None,
                 slot: true,
-                thread_time: Duration::ZERO,
+                freed_at: now.mono,
                 verdict: None,
                 money: MoneyState::Held,
                 unseen: false,
-                offers: 0,
                 confirm: None,
                 poll: PollMemory {
                     under_way: false,
+                    offers: 0,
                     back_at: None,
                     asked_at: now.mono,
                     watch_at: now.mono,
@@ -260,7 +260,8 @@ impl Engine {
                 forget_at,
             }),
         );
-        self.schedule(solve);
+        // About when it will be watched first, once it is bound: so it has one entry in the queue, not two.
+        self.schedule_by(solve, now.mono + super::poll::WATCH_IDLE.min(deadline / 2));
         admitted
     }
 
@@ -320,6 +321,7 @@ const THREADS_UNLIMITED: u32 = 1_000;
 /// What `getbalance` shows to a tenant whose spending nothing limits.
 const BALANCE_UNLIMITED: Money = Money::from_micros(999_999_000_000);
 
+#[cold]
 fn put(breach: &Breach, kind: &str, name: &str) -> Rejection {
     Rejection {
         reason: breach.reason,

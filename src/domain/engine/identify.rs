@@ -44,12 +44,7 @@ impl Engine {
         let Some(account) = self.account_places.get(&tenant.policy.account) else {
             return Err(refuse(Reason::UnknownKey, "this key has no account"));
         };
-        Ok(Identity {
-            tenant: place.tenant,
-            key: place.key,
-            account: *account,
-            holder: KeyHash([0; 32]),
-        })
+        Ok(Identity { tenant: place.tenant, key: place.key, account: *account, holder: None })
     }
 
     /// The tenant and key that a credential names, good or not; for the books of refusals.
@@ -63,12 +58,7 @@ impl Engine {
     fn pass_through(&self, key: Option<KeyHash>) -> Identity {
         let tenant = self.tenant_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
         let account = self.account_places.get(DEFAULT_TENANT).copied().unwrap_or_default();
-        Identity {
-            tenant,
-            key: ACCOUNT_KEY_PLACE,
-            account,
-            holder: key.unwrap_or(KeyHash([0; 32])),
-        }
+        Identity { tenant, key: ACCOUNT_KEY_PLACE, account, holder: key.map(Into::into) }
     }
 
     /// The rejection of a key that is past its time; `None` for a live one.
@@ -82,7 +72,7 @@ impl Engine {
         let (tenant, key) = (self.tenant(identity), self.key(identity));
         let closed = identity.key == ACCOUNT_KEY_PLACE && !tenant.policy.accept_account_key;
         let is_revoked = |hash| self.policy.revoked.get(&hash).is_some_and(|at| *at <= now.wall);
-        let revoked = key.policy.hashes().all(is_revoked);
+        let revoked = !self.policy.revoked.is_empty() && key.policy.hashes().all(is_revoked);
         let gone = tenant.removed || key.removed || revoked;
         (closed || gone).then(|| refuse(Reason::RevokedKey, "this key was revoked"))
     }

@@ -24,7 +24,7 @@ use super::account::{Account, AccountReport};
 use super::breaker::Breaker;
 use super::calendar::Calendar;
 use super::captcha_type::CaptchaType;
-use super::ids::{KeyHash, Name, SolveId, TaskId};
+use super::ids::{KeyHash, Name, SolveId, SolveMap, TaskId};
 use super::journal::Write;
 use super::policy::{KeyPolicy, Policy, TenantPolicy};
 use super::rejection::Verdict;
@@ -54,7 +54,7 @@ pub struct Engine {
     accounts: Vec<Account>,
     account_places: BTreeMap<Name, u32>,
     /// Boxed: a table of hundreds of thousands that doubles moves 16 bytes of each under the lock.
-    solves: HashMap<SolveId, Box<Solve>>,
+    solves: SolveMap<Box<Solve>>,
     tasks: HashMap<(u32, TaskId), SolveId>,
     next_solve: u64,
     in_flight_by_type: [u32; CaptchaType::ALL.len()],

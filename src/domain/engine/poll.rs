@@ -109,10 +109,11 @@ impl Engine {
         }
         // Whoever asks has the id after all.
         solve.uncollected = false;
-        if pass_through
-            && *solve.submission.holder.get_or_insert(identity.holder) != identity.holder
-        {
-            return PollDecision::Untracked;
+        if pass_through {
+            let asker = identity.holder.unwrap_or_default();
+            if *solve.submission.identity.holder.get_or_insert(asker) != asker {
+                return PollDecision::Untracked;
+            }
         }
         solve.poll.asked_at = now.mono;
         if let Some(answer) = solve.poll.answer.as_ref().filter(|answer| answer.form == form) {
@@ -313,8 +314,10 @@ fn watch_interval(solve: &Solve, now: Now) -> Duration {
 }
 
 /// Whether anything is left to learn about a solve that nobody may be polling.
-pub(super) fn is_watched(solve: &Solve, charge_solved: bool) -> bool {
+pub(super) fn is_watched(solve: &Solve, charges_solved: impl FnOnce() -> bool) -> bool {
     let open = solve.verdict.is_none() || solve.slot;
-    let wanted = solve.submission.pingback || charge_solved;
-    solve.task.is_some() && !solve.unwatched && solve.money == MoneyState::Held && (open || wanted)
+    solve.task.is_some()
+        && !solve.unwatched
+        && solve.money == MoneyState::Held
+        && (open || solve.submission.pingback || charges_solved())
 }

@@ -12,7 +12,7 @@ use crate::domain::account::Account;
 use crate::domain::breaker::Breaker;
 use crate::domain::calendar::{Calendar, Period};
 use crate::domain::captcha_type::CaptchaType;
-use crate::domain::ids::{KeyHash, Name};
+use crate::domain::ids::{KeyHash, Name, SolveMap};
 use crate::domain::journal::{CreditKind, CreditRecord, Restored, TaskRecord, TaskState, Write};
 use crate::domain::money::Money;
 use crate::domain::outcome::Outcome;
@@ -54,7 +54,7 @@ impl Engine {
             keys: HashMap::default(),
             accounts: Vec::new(),
             account_places: BTreeMap::new(),
-            solves: HashMap::default(),
+            solves: SolveMap::default(),
             tasks: HashMap::default(),
             next_solve: restored.next_solve,
             in_flight_by_type: [0; CaptchaType::ALL.len()],
@@ -223,7 +223,7 @@ impl Engine {
     fn restore_task(&mut self, task: TaskRecord, now: Now) {
         let (tenant, key) = self.places(&task.tenant, &task.key_id);
         let account = self.account_place(&task.account);
-        let identity = Identity { tenant, key, account, holder: KeyHash([0; 32]) };
+        let identity = Identity { tenant, key, account, holder: None };
         let age = now.wall.since(task.submitted_at);
         let submitted = Now { mono: before(now.mono, age), wall: task.submitted_at };
         let settled = task.state == TaskState::Settled;
@@ -246,14 +246,13 @@ impl Engine {
                 source_ip: task.source_ip,
                 page: task.page.map(Into::into),
                 pingback: task.pingback,
-                holder: None,
             },
             price: task.price,
             submitted,
             deadline,
             task: Some(task.task_id.clone()),
             slot,
-            thread_time: Duration::ZERO,
+            freed_at: submitted.mono,
             verdict: task.verdict,
             money: match task.state {
                 TaskState::Open => MoneyState::Held,
@@ -261,13 +260,13 @@ impl Engine {
                 TaskState::Settled => MoneyState::Settled,
             },
             unseen: false,
-            offers: 0,
             confirm: due_anyway.then(|| Confirm {
                 at: now.mono + CONFIRM_AFTER,
                 delivered: task.state == TaskState::Offered || task.pingback,
             }),
             poll: PollMemory {
                 under_way: false,
+                offers: 0,
                 back_at: None,
                 asked_at: before(now.mono, super::poll::WATCH_IDLE),
                 watch_at: now.mono + WATCH_RESTORED,

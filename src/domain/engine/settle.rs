@@ -1,5 +1,6 @@
 //! From the provider's id to the end of the money: bind, verdict, delivery, charge or void.
 
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::{Engine, place_index};
@@ -35,15 +36,18 @@ impl Engine {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return BindResult::Duplicate };
         let account = solve.submission.identity.account;
         self.accounts[place_index(account)].key_worked();
-        if solve.task.is_some() || self.tasks.contains_key(&(account, task.clone())) {
+        if solve.task.is_some() {
             return BindResult::Duplicate;
         }
+        match self.tasks.entry((account, task.clone())) {
+            Entry::Occupied(_) => return BindResult::Duplicate,
+            Entry::Vacant(place) => place.insert(solve_id),
+        };
         solve.task = Some(task.clone());
         // A client that was answered before the id came will never ask for it.
         let is_late = solve.verdict.is_some();
         solve.poll.asked_at = if is_late { Mono::default() } else { now.mono };
         solve.poll.watch_at = now.mono + super::poll::first_watch(solve);
-        self.tasks.insert((account, task.clone()), solve_id);
         let record = self.task_record(solve_id, task);
         self.outbox.extend(record.map(Write::Bind));
         self.schedule(solve_id);
@@ -141,7 +145,7 @@ impl Engine {
     pub(super) fn offer(&mut self, solve_id: SolveId) -> bool {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return false };
         let is_ready = solve.money == MoneyState::Ready;
-        solve.offers += u32::from(is_ready);
+        solve.poll.offers += u32::from(is_ready);
         let waits = is_ready || solve.unseen;
         if waits {
             self.outbox.push(Write::Offer(solve_id, true));
@@ -152,7 +156,7 @@ impl Engine {
     /// The answer's last byte was flushed to the client: the solve is charged, once.
     pub fn delivered(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
-        solve.offers = solve.offers.saturating_sub(1);
+        solve.poll.offers = solve.poll.offers.saturating_sub(1);
         solve.unseen = false;
         let is_due = solve.money == MoneyState::Ready;
         #[cfg(feature = "seeded-bugs")]
@@ -166,8 +170,8 @@ impl Engine {
     /// The answer did not reach the client, who may ask again.
     pub fn undelivered(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
-        solve.offers = solve.offers.saturating_sub(1);
-        if solve.money != MoneyState::Ready || solve.offers > 0 {
+        solve.poll.offers = solve.poll.offers.saturating_sub(1);
+        if solve.money != MoneyState::Ready || solve.poll.offers > 0 {
             return;
         }
         let (price, identity) = (solve.price, solve.submission.identity);
@@ -211,8 +215,8 @@ impl Engine {
         solve.money = MoneyState::Settled;
         solve.confirm = None;
         solve.forget_at = now.mono + REMEMBER_FOR;
-        let (price, identity, thread_time) =
-            (solve.price, solve.submission.identity, solve.thread_time);
+        let (price, identity) = (solve.price, solve.submission.identity);
+        let thread_time = solve.freed_at.since(solve.submitted.mono);
         let task = solve.task.clone();
         let captcha_type = solve.submission.captcha_type;
         for scope in self.scopes_mut(identity) {
@@ -240,7 +244,7 @@ impl Engine {
     pub(super) fn release_slot(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id).filter(|solve| solve.slot) else { return };
         solve.slot = false;
-        solve.thread_time = now.mono.since(solve.submitted.mono);
+        solve.freed_at = now.mono;
         let identity = solve.submission.identity;
         self.in_flight_by_type[solve.submission.captcha_type.index()] -= 1;
         for scope in self.scopes_mut(identity) {
@@ -337,11 +341,16 @@ impl Engine {
 
     /// Puts a solve into the wake queue for the next time that something is due.
     pub(super) fn schedule(&mut self, solve_id: SolveId) {
+        self.schedule_by(solve_id, Mono(u64::MAX));
+    }
+
+    /// The same, or earlier: to be looked at without need costs little.
+    pub(super) fn schedule_by(&mut self, solve_id: SolveId, latest: Mono) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
-        let at = super::wake::next_wake(
-            solve,
-            &self.tenants[place_index(solve.submission.identity.tenant)].policy,
-        );
+        let tenant = place_index(solve.submission.identity.tenant);
+        let at =
+            super::wake::next_wake(solve, || self.tenants[tenant].policy.charge == Charge::Solved);
+        let at = at.min(latest);
         if at < solve.wake_at {
             solve.wake_at = at;
             self.wakes.push(std::cmp::Reverse((at, solve_id)));

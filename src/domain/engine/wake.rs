@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Engine;
 use crate::domain::ids::{Name, SolveId, TaskId};
 use crate::domain::outcome::Outcome;
-use crate::domain::policy::{Charge, TenantPolicy};
+use crate::domain::policy::Charge;
 use crate::domain::solve::{Confirm, Form, MoneyState, Solve};
 use crate::domain::time::{Mono, Now};
 
@@ -86,7 +86,7 @@ impl Engine {
             return None;
         }
         let solve = self.solves.get(&solve_id)?;
-        let watched = super::poll::is_watched(solve, self.charges_solved(solve_id));
+        let watched = super::poll::is_watched(solve, || self.charges_solved(solve_id));
         let mut due = None;
         if watched && now.mono >= solve.poll.watch_at {
             if may_poll {
@@ -124,7 +124,7 @@ impl Engine {
     fn confirm(&mut self, solve_id: SolveId, now: Now) {
         let Some(solve) = self.solves.get_mut(&solve_id) else { return };
         let Some(confirm) = solve.confirm.filter(|confirm| now.mono >= confirm.at) else { return };
-        if solve.offers > 0 {
+        if solve.poll.offers > 0 {
             solve.confirm = Some(Confirm { at: now.mono + CONFIRM_AFTER, ..confirm });
             return;
         }
@@ -138,7 +138,7 @@ impl Engine {
         if now.mono < solve.forget_at {
             return false;
         }
-        let on_its_way = solve.offers > 0 && solve.money != MoneyState::Settled;
+        let on_its_way = solve.poll.offers > 0 && solve.money != MoneyState::Settled;
         if on_its_way || solve.poll.under_way || solve.task.is_none() {
             solve.forget_at = now.mono + Duration::from_mins(1);
             return false;
@@ -173,10 +173,10 @@ impl Engine {
 }
 
 /// The next time at which something is due for a solve.
-pub(super) fn next_wake(solve: &Solve, policy: &TenantPolicy) -> Mono {
+pub(super) fn next_wake(solve: &Solve, charges_solved: impl FnOnce() -> bool) -> Mono {
     let frees_slot = solve.slot && solve.task.is_some();
     let deadline = (solve.verdict.is_none() || frees_slot).then_some(solve.deadline);
-    let watched = super::poll::is_watched(solve, policy.charge == Charge::Solved);
+    let watched = super::poll::is_watched(solve, charges_solved);
     let watch = watched.then_some(solve.poll.watch_at);
     let confirm = solve.confirm.map(|confirm| confirm.at);
     [deadline, watch, confirm].into_iter().flatten().fold(solve.forget_at, Mono::min)

@@ -136,6 +136,11 @@ pub(super) struct Windows {
     rings: Vec<Ring>,
     /// The ring that serves as the SLO's own.
     slo: usize,
+    /// What happened from `recent_at` on, and is in no ring yet: one sum instead of eight. Up to
+    /// `recent_until` all of it belongs to the newest slot of each ring.
+    recent: Counts,
+    recent_at: i64,
+    recent_until: i64,
 }
 
 impl Windows {
@@ -150,7 +155,7 @@ impl Windows {
         if slo == rings.len() {
             rings.push(Ring::new(slo_window, at));
         }
-        Self { rings, slo }
+        Self { rings, slo, recent: Counts::default(), recent_at: at, recent_until: at }
     }
 
     pub(super) fn record(&mut self, event: SliEvent, now: Mono) {
@@ -158,24 +163,34 @@ impl Windows {
             SliEvent::Good => Counts { good: 1, bad: 0 },
             SliEvent::Bad => Counts { good: 0, bad: 1 },
         };
-        for ring in &mut self.rings {
-            ring.advance(nanos(now));
-            ring.add(counts, nanos(now));
+        let at = nanos(now);
+        if at < self.recent_at {
+            self.rings.iter_mut().for_each(|ring| ring.add(counts, at));
+            return;
         }
+        if at >= self.recent_until {
+            self.advance(now);
+        }
+        self.recent = self.recent + counts;
     }
 
     /// The counts at `now`. Costs as many steps as slots passed since the last event or
     /// [`advance`](Self::advance), at most the ring's.
     pub(super) fn counts(&self, window: Window, now: Mono) -> Counts {
         let place = if window == Window::Slo { self.slo } else { window as usize };
-        self.rings[place].counts(nanos(now))
+        self.rings[place].counts(self.recent, nanos(now))
     }
 
     /// Forgets what is too old, so that reads need not.
     pub(super) fn advance(&mut self, now: Mono) {
+        let at = nanos(now);
         for ring in &mut self.rings {
-            ring.advance(nanos(now));
+            ring.add(self.recent, self.recent_at);
+            ring.advance(at);
         }
+        self.recent = Counts::default();
+        self.recent_at = self.recent_at.max(at);
+        self.recent_until = self.rings.iter().map(Ring::newest_ends).min().unwrap_or(at);
     }
 
     /// Adds a minute from the store, placed in monotonic time by the two readings of `now`. A minute
@@ -188,16 +203,18 @@ impl Windows {
         }
         let middle = i128::midpoint(begins, wall.min(begins + MINUTE_MS));
         let Ok(age) = i64::try_from((wall - middle) * NANOS_PER_MS) else { return };
-        let at = nanos(now.mono);
+        self.advance(now.mono);
         for ring in &mut self.rings {
-            ring.advance(at);
-            ring.add(row.counts, at.saturating_sub(age));
+            ring.add(row.counts, nanos(now.mono).saturating_sub(age));
         }
     }
 
     /// Changes the length of the SLO's own window. It is filled from the window that knows its span
     /// best, to half a slot of that one: a longer window starts with what the 3d window still has.
     pub(super) fn resize(&mut self, slo_window: Duration, now: Mono) {
+        self.advance(now);
+        // Of a ring that comes, the newest slot may end earlier.
+        self.recent_until = self.recent_at;
         let burn_windows = Window::Slo as usize;
         if let Some(window) = Window::of_length(slo_window) {
             self.rings.truncate(burn_windows);
@@ -276,12 +293,13 @@ impl Ring {
         self.sum.bad += fill(&mut slot.bad, counts.bad);
     }
 
-    fn counts(&self, at: i64) -> Counts {
+    /// The counts at `at`, with `recent` in the newest slot.
+    fn counts(&self, recent: Counts, at: i64) -> Counts {
         let passed = self.passed(at);
         if passed >= SLOTS_SIGNED {
             return Counts::default();
         }
-        let mut sum = self.sum;
+        let mut sum = self.sum + recent;
         for number in self.head + 1..=self.head + passed {
             let slot = self.slots[place(number)];
             sum.good -= u64::from(slot.good);
@@ -309,8 +327,11 @@ impl Ring {
 
     /// Spares the division for most events.
     fn head_covers(&self, at: i64) -> bool {
-        let begins = self.head * self.slot_length;
-        begins <= at && at < begins + self.slot_length
+        self.newest_ends() - self.slot_length <= at && at < self.newest_ends()
+    }
+
+    fn newest_ends(&self) -> i64 {
+        (self.head + 1) * self.slot_length
     }
 }
 

@@ -94,7 +94,6 @@ impl Replica {
             source_ip: None,
             page: None,
             pingback: false,
-            holder: None,
         };
         let Decision::Admit(admitted) = self.engine.admit(submission, now) else {
             panic!("nothing here refuses")

@@ -119,7 +119,7 @@ fn pass_through_admits_every_key_and_enforces_nothing() {
 #[test]
 fn in_pass_through_a_task_is_its_submitters_and_every_other_is_forwarded_unseen() {
     let mut engine = started(&Arc::new(pass_through()), Restored::default(), START);
-    open_with(&mut engine, "t1", START, |submission| submission.holder = Some(PROD));
+    open(&mut engine, "t1", START);
 
     assert_eq!(poll(&mut engine, BETA, "t1", START), PollDecision::Untracked);
     assert_eq!(poll(&mut engine, PROD, "from-before", START), PollDecision::Untracked);
@@ -153,7 +153,7 @@ fn in_pass_through_a_solve_that_its_client_left_is_no_sli_event() {
 fn in_pass_through_a_restored_task_belongs_to_who_polls_it_first() {
     let policy = Arc::new(pass_through());
     let mut engine = started(&policy, Restored::default(), START);
-    open_with(&mut engine, "t1", START, |submission| submission.holder = Some(PROD));
+    open(&mut engine, "t1", START);
     let Some(Write::Bind(record)) = writes(&mut engine).pop() else { panic!("not bound") };
     let restored = Restored { tasks: vec![record], next_solve: 1, ..Restored::default() };
     let mut engine = started(&policy, restored, START);

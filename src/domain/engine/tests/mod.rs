@@ -164,7 +164,6 @@ fn submission(identity: Identity) -> Submission {
         source_ip: None,
         page: None,
         pingback: false,
-        holder: None,
     }
 }
 

@@ -250,3 +250,17 @@ fn a_wall_clock_that_jumps_moves_no_deadline() {
         assert_eq!(verdicts(&written)[0].duration, DEADLINE);
     }
 }
+
+#[test]
+fn a_solve_that_goes_its_usual_way_is_looked_at_twice_and_queued_once() {
+    let mut engine = engine(|_| ());
+    open(&mut engine, "t1", START);
+    ask(&mut engine, "t1", solved(), START + secs(9));
+    engine.delivered(SolveId(0), START + secs(10));
+    assert_eq!(engine.wakes.len(), 1);
+
+    watch(&mut engine, &PollResult::Pending, START + secs(30));
+    assert_eq!((engine.wakes.len(), engine.solves.len()), (1, 1));
+    watch(&mut engine, &PollResult::Pending, START + secs(610));
+    assert_eq!((engine.wakes.len(), engine.solves.len()), (0, 0));
+}
