@@ -27,11 +27,12 @@ const NEXT_SOLVE: &str = "next_solve";
 const SLI_DAYS: i64 = 32;
 
 pub(super) fn restore(conn: &Connection, today: Date) -> rusqlite::Result<Restored> {
+    let (charged, charged_later) = charged(conn, today)?;
     Ok(Restored {
         tasks: tasks(conn)?,
         wallets: wallets(conn)?,
-        charged: charged(conn, today)?,
-        charged_later: charged_later(conn, today)?,
+        charged,
+        charged_later,
         credit_causes: credit_causes(conn)?,
         sli: sli(conn, today)?,
         keys: keys(conn)?,
@@ -138,32 +139,42 @@ fn sli(conn: &Connection, today: Date) -> rusqlite::Result<Vec<SliRow>> {
     Ok(rows.into_iter().flatten().collect())
 }
 
-fn charged(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedTotal>> {
+/// The second list is nearly always empty, and no second pass over all days is made for it then.
+fn charged(
+    conn: &Connection,
+    today: Date,
+) -> rusqlite::Result<(Vec<ChargedTotal>, Vec<ChargedLater>)> {
     let (first, last) = (today.first_of_month(), today.last_of_month());
-    conn.prepare(
-        "SELECT tenant, key_id, sum(iif(day = ?1, solves, 0)), sum(iif(day = ?1, micros, 0)),
-             sum(iif(day BETWEEN ?2 AND ?3, micros, 0)), sum(micros)
-         FROM usage GROUP BY tenant, key_id ORDER BY tenant, key_id",
-    )?
-    .query_map(params![today.to_string(), first.to_string(), last.to_string()], |row| {
-        Ok(ChargedTotal {
-            tenant: name(row, 0)?,
-            key_id: name(row, 1)?,
-            day_solves: solves(row, 2)?,
-            day_spent: money(row, 3)?,
-            month_spent: money(row, 4)?,
-            total_spent: money(row, 5)?,
-        })
-    })?
-    .collect()
+    let today = today.to_string();
+    let mut any_later = false;
+    let totals = conn
+        .prepare(
+            "SELECT tenant, key_id, sum(iif(day = ?1, solves, 0)), sum(iif(day = ?1, micros, 0)),
+                 sum(iif(day BETWEEN ?2 AND ?3, micros, 0)), sum(micros), max(day) > ?1
+             FROM usage GROUP BY tenant, key_id ORDER BY tenant, key_id",
+        )?
+        .query_map(params![today, first.to_string(), last.to_string()], |row| {
+            any_later |= row.get::<_, bool>(6)?;
+            Ok(ChargedTotal {
+                tenant: name(row, 0)?,
+                key_id: name(row, 1)?,
+                day_solves: solves(row, 2)?,
+                day_spent: money(row, 3)?,
+                month_spent: money(row, 4)?,
+                total_spent: money(row, 5)?,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    let later = if any_later { charged_later(conn, &today)? } else { Vec::new() };
+    Ok((totals, later))
 }
 
-fn charged_later(conn: &Connection, today: Date) -> rusqlite::Result<Vec<ChargedLater>> {
+fn charged_later(conn: &Connection, today: &str) -> rusqlite::Result<Vec<ChargedLater>> {
     conn.prepare(
         "SELECT tenant, key_id, day, sum(solves), sum(micros) FROM usage WHERE day > ?1
          GROUP BY tenant, key_id, day ORDER BY tenant, key_id, day",
     )?
-    .query_map([today.to_string()], |row| {
+    .query_map([today], |row| {
         let day: String = row.get(2)?;
         Ok(ChargedLater {
             tenant: name(row, 0)?,
