@@ -67,6 +67,8 @@ pub(super) enum CommandError {
     NotNotified { failed: usize, of: usize },
     #[error("cannot write `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("the key was made and nobody read it; `solvegate key reroll` makes another one")]
+    KeyUnread(#[source] io::Error),
     #[error("cannot write to the output")]
     Output(#[from] io::Error),
 }

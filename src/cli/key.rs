@@ -114,11 +114,16 @@ fn path(which: &Which) -> String {
 async fn new_secret(admin: &AdminArgs, path: &str, body: &Value) -> Result<(), CommandError> {
     let client: AdminClient = admin.client()?;
     let answer = client.send(Method::POST, path, Some(body), &[]).await?;
-    if admin.json {
-        return show(answer);
-    }
-    tell("The key is shown this once. It works from now on.");
-    show(word(&client.parse(&answer)?["key"]))
+    let shown = if admin.json {
+        show(answer)
+    } else {
+        tell("The key is shown this once. It works from now on.");
+        show(word(&client.parse(&answer)?["key"]))
+    };
+    shown.map_err(|error| match error {
+        CommandError::Output(source) => CommandError::KeyUnread(source),
+        error => error,
+    })
 }
 
 async fn list(tenant: &str, admin: &AdminArgs) -> Result<(), CommandError> {
