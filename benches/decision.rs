@@ -4,6 +4,7 @@
 //! and prints what each took. Under `valgrind --tool=callgrind` two such runs differ by what a step costs.
 
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
+#![expect(clippy::cast_precision_loss, reason = "figures for people")]
 #![expect(clippy::print_stdout, reason = "its result is a table")]
 
 mod world;

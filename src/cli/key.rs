@@ -120,10 +120,10 @@ async fn new_secret(admin: &AdminArgs, path: &str, body: &Value) -> Result<(), C
         tell("The key is shown this once. It works from now on.");
         show(word(&client.parse(&answer)?["key"]))
     };
-    shown.map_err(|error| match error {
-        CommandError::Output(source) => CommandError::KeyUnread(source),
-        error => error,
-    })
+    match shown {
+        Err(CommandError::Output(source)) => Err(CommandError::KeyUnread(source)),
+        shown => shown,
+    }
 }
 
 async fn list(tenant: &str, admin: &AdminArgs) -> Result<(), CommandError> {

@@ -158,7 +158,7 @@ fn add_limits(shown: &mut Value, limits: &Limits) {
         })
         .into();
     let labels =
-        limits.allow_types.map(|types| types.iter().map(|t| t.label()).collect::<Vec<_>>());
+        limits.allow_types.map(|types| types.iter().map(CaptchaType::label).collect::<Vec<_>>());
     shown["allow_types"] = labels.into();
 }
 
