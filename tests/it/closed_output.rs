@@ -110,7 +110,8 @@ async fn complaints_that_nobody_reads_change_no_exit_code() {
         (&nobody, 1),
         (&["credit", "nobody", "1.00"], 1),
         (&["bill", "--month", "2026-11", "--format", "csv", "--tenant", "acme"], 0),
-        (&["key", "new", "acme", "b"], 0),
+        // Its secret was shown to nobody.
+        (&["key", "new", "acme", "b"], 1),
     ];
     for (arguments, expected) in complaining {
         let mut command = command(&world, PROGRAM, arguments);
