@@ -480,6 +480,7 @@ impl Gate {
     /// failing, and the sooner the less `patience` its client has. `false`: that is over, and the store is
     /// only slow. One that takes more than two seconds counts as failing, so nobody with more patience
     /// is told so.
+    #[must_use = "an answer that is not on record may not go out"]
     pub async fn ready(&self, pending: Pending, patience: Duration) -> bool {
         let Pending(Some(mut committed)) = pending else { return true };
         let mut left = patience;

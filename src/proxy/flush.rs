@@ -221,7 +221,8 @@ impl<S: AsyncRead + Unpin> Flushing<S> {
 
     /// A client that closes its side before it was answered is gone: an answer written after that reaches
     /// nobody, and must not be charged. (No client library closes its side and still reads.) hyper looks
-    /// for that too, but takes a new buffer for what it may read instead, for each request.
+    /// for that too, but takes a new buffer for what it may read instead, for each request. The end is not
+    /// seen behind bytes that were sent ahead, as it is not by hyper.
     fn look_after_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !self.due.whole.load(Relaxed) {
             return Ok(());

@@ -221,7 +221,8 @@ impl Windows {
             self.slo = window as usize;
             return;
         }
-        let mut ring = Ring::new(slo_window, nanos(now));
+        // Not `now`, which may be an earlier reading than that of the last event.
+        let mut ring = Ring::new(slo_window, self.recent_at);
         if self.rings.get(burn_windows).is_some_and(|old| old.slot_length == ring.slot_length) {
             return;
         }
@@ -230,7 +231,7 @@ impl Windows {
             .min_by_key(|old| old.slot_length)
             .or_else(|| self.rings.iter().max_by_key(|old| old.slot_length));
         for (at, counts) in source.into_iter().flat_map(Ring::history) {
-            ring.add(counts, at.min(nanos(now)));
+            ring.add(counts, at.min(self.recent_at));
         }
         self.rings.truncate(burn_windows);
         self.rings.push(ring);

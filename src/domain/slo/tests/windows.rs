@@ -164,3 +164,16 @@ fn a_slot_that_is_full_never_makes_the_sum_wrong() {
     assert_eq!(counts, Counts { good: full, bad: full });
     assert_eq!(total(&windows, Window::HalfHour, START + HOUR), 0);
 }
+
+#[test]
+fn a_window_that_changes_by_an_earlier_reading_counts_what_comes_next() {
+    let (own, other) = (Duration::from_hours(28 * 24), Duration::from_hours(31 * 24));
+    for minutes in 0..60 {
+        let now = START + Duration::from_mins(minutes);
+        let mut windows = Windows::new(own, now.mono);
+        windows.record(SliEvent::Good, now.mono);
+        windows.resize(other, Mono(now.mono.0 - 3_600_000_000_000));
+        windows.record(SliEvent::Good, now.mono);
+        assert_eq!(total(&windows, Window::Slo, now), 2, "{minutes}");
+    }
+}
