@@ -5,8 +5,6 @@ use std::fmt::{self, Write as _};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use smol_str::SmolStr;
-
 /// A configured name (tenant, account or key id), safe to print and to use as a metric label.
 pub type Name = Arc<str>;
 
@@ -83,7 +81,7 @@ impl fmt::Display for RequestId {
 /// The provider's name for a solve, as text (an integer id is kept as its digits). 1 to 64 printable
 /// ASCII characters without `|`, `,`, `&`, quotes or space.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(SmolStr);
+pub struct TaskId(Arc<str>);
 
 impl TaskId {
     /// `None` when the text is empty, over 64 characters or holds a character that no provider uses.
@@ -92,7 +90,7 @@ impl TaskId {
             && text
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'));
-        fits.then(|| Self(SmolStr::new(text)))
+        fits.then(|| Self(text.into()))
     }
 
     /// The id as text.
