@@ -58,18 +58,15 @@ impl Drop for Receipt {
     }
 }
 
-/// What a connection, the request on it and the answer to that share.
-pub(super) type Due = Arc<Shared>;
-
-/// See [`Due`].
+/// How far the request at hand is, as its connection, its handler and its answer's body know it together.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct Progress {
     /// The request was read whole: until it is answered, the connection is not read for its sake.
     whole: AtomicBool,
     at_flush: Mutex<AtFlush>,
 }
 
-impl Shared {
+impl Progress {
     /// The request was read whole. From here on a client that closes its side is seen to be gone.
     pub(super) fn request_is_whole(&self) {
         self.whole.store(true, Relaxed);
@@ -91,12 +88,16 @@ pub(super) struct Body {
     sent: usize,
     /// Each with the place in the body where its answer ends, in their order.
     receipts: VecDeque<(usize, Receipt)>,
-    due: Due,
+    progress: Arc<Progress>,
 }
 
 impl Body {
-    pub(super) fn new(data: Bytes, receipts: Vec<(usize, Receipt)>, due: Due) -> Self {
-        Self { left: data, sent: 0, receipts: receipts.into(), due }
+    pub(super) fn new(
+        data: Bytes,
+        receipts: Vec<(usize, Receipt)>,
+        progress: Arc<Progress>,
+    ) -> Self {
+        Self { left: data, sent: 0, receipts: receipts.into(), progress }
     }
 }
 
@@ -112,7 +113,7 @@ impl http_body::Body for Body {
             return Poll::Ready(None);
         }
         let this = &mut *self;
-        let mut due = this.due.at_flush.lock();
+        let mut due = this.progress.at_flush.lock();
         if !due.receipts.is_empty() {
             due.next = Some(cx.waker().clone());
             return Poll::Pending;
@@ -151,7 +152,7 @@ pub(super) struct Flushing<S> {
     /// Something was written since the last flush.
     written: bool,
     timer: ConnectionTimer,
-    due: Due,
+    progress: Arc<Progress>,
     write_wait: Duration,
     /// Runs from the first write that the client's side does not take until all are taken: a client
     /// that reads a byte now and then gains nothing.
@@ -159,8 +160,21 @@ pub(super) struct Flushing<S> {
 }
 
 impl<S> Flushing<S> {
-    pub(super) fn new(stream: S, timer: ConnectionTimer, due: Due, write_wait: Duration) -> Self {
-        Self { stream, ahead: Bytes::new(), written: false, timer, due, write_wait, blocked: None }
+    pub(super) fn new(
+        stream: S,
+        timer: ConnectionTimer,
+        progress: Arc<Progress>,
+        write_wait: Duration,
+    ) -> Self {
+        Self {
+            stream,
+            ahead: Bytes::new(),
+            written: false,
+            timer,
+            progress,
+            write_wait,
+            blocked: None,
+        }
     }
 
     /// With bytes that were read from it and not used. They are copied: they may be a few, or none, of a
@@ -188,7 +202,7 @@ impl<S> Flushing<S> {
     /// Whether a test wants the process to die with half of an answer written.
     fn dies_here(&self) -> bool {
         cfg!(feature = "failpoints")
-            && !self.due.at_flush.lock().receipts.is_empty()
+            && !self.progress.at_flush.lock().receipts.is_empty()
             && failpoint::is_due(Point::MidFlush)
     }
 }
@@ -223,8 +237,8 @@ impl<S: AsyncRead + Unpin> Flushing<S> {
     /// nobody, and must not be charged. (No client library closes its side and still reads.) hyper looks
     /// for that too, but takes a new buffer for what it may read instead, for each request. The end is not
     /// seen behind bytes that were sent ahead, as it is not by hyper.
-    fn look_after_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if !self.due.whole.load(Relaxed) {
+    fn check_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.progress.whole.load(Relaxed) {
             return Ok(());
         }
         match self.poll_ahead(cx) {
@@ -241,7 +255,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Flushing<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.due.whole.store(false, Relaxed);
+        self.progress.whole.store(false, Relaxed);
         if self.ahead.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         } else {
@@ -259,7 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.look_after_client(cx)?;
+        self.check_client(cx)?;
         if self.dies_here() {
             self.die_half_way(cx, buf);
         }
@@ -271,14 +285,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper comes by here also when there is nothing to flush yet.
         if !self.written {
-            self.look_after_client(cx)?;
+            self.check_client(cx)?;
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.written = false;
             self.blocked = None;
             self.timer.set_unsent(false);
-            let due = std::mem::take(&mut *self.due.at_flush.lock());
+            let due = std::mem::take(&mut *self.progress.at_flush.lock());
             due.receipts.into_iter().for_each(Receipt::sign);
             due.next.into_iter().for_each(Waker::wake);
         }
@@ -294,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
 /// What was due and never flushed is dropped with the connection, and so reported as undelivered.
 impl<S> Drop for Flushing<S> {
     fn drop(&mut self) {
-        let due = std::mem::take(&mut *self.due.at_flush.lock());
+        let due = std::mem::take(&mut *self.progress.at_flush.lock());
         drop(due);
     }
 }

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tokio::sync::SemaphorePermit;
 
-use super::flush::{Body, Due};
+use super::flush::{Body, Progress};
 use super::poll::{self, Question};
 use super::refusal::{self, Unread, malformed_rejection};
 use super::reply::Outgoing;
@@ -44,7 +44,7 @@ const DISCARD_WAIT: Duration = Duration::from_secs(10);
 pub(super) async fn handle(
     proxy: Arc<Proxy>,
     peer: IpAddr,
-    due: Due,
+    progress: Arc<Progress>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let started = proxy.clock.mono();
@@ -52,7 +52,7 @@ pub(super) async fn handle(
     // A status of 200 to CONNECT would grant a tunnel, whatever the body says.
     let route = route::route(head.uri.path()).filter(|_| head.method != Method::CONNECT);
     let (outgoing, allow_origin) = match route {
-        Some(route) => serve(&proxy, route, (peer, &due), (&head, body)).await,
+        Some(route) => serve(&proxy, route, (peer, &progress), (&head, body)).await,
         None => (Outgoing::own(Operation::Other, refuse::unknown_path(head.uri.path())), false),
     };
     let took = proxy.clock.mono().since(started);
@@ -65,13 +65,13 @@ pub(super) async fn handle(
         request_id = outgoing.request_id().map(tracing::field::display),
         "answered"
     );
-    Ok(outgoing.into_response(&due, allow_origin, head.headers))
+    Ok(outgoing.into_response(&progress, allow_origin, head.headers))
 }
 
 async fn serve(
     proxy: &Arc<Proxy>,
     route: Route,
-    (peer, due): (IpAddr, &Due),
+    (peer, progress): (IpAddr, &Progress),
     (head, body): (&Parts, Incoming),
 ) -> (Outgoing, bool) {
     let wire_head = Head {
@@ -97,7 +97,7 @@ async fn serve(
             }
         }
     };
-    due.request_is_whole();
+    progress.request_is_whole();
     let call = match request::parse(route, &wire_head, body.clone()) {
         Ok(call) => call,
         Err(malformed) => {

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::flush::{Due, Flushing};
+use super::flush::{Flushing, Progress};
 use super::timer::{ConnectionTimer, STILL};
 use super::workers::Workers;
 use super::{Bounds, Proxy, handler};
@@ -169,10 +169,10 @@ impl Connection {
     /// Serves one request after another. What only a request needs is made when one begins, and given up
     /// when none follows soon: a connection that idles costs its socket and little more.
     async fn run<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let due = Due::default();
+        let progress = Arc::new(Progress::default());
         let Bounds { head_wait, write_wait, .. } = self.proxy.bounds;
         let timer = ConnectionTimer::new(head_wait);
-        let mut stream = Flushing::new(stream, timer.clone(), due.clone(), write_wait);
+        let mut stream = Flushing::new(stream, timer.clone(), progress.clone(), write_wait);
         let mut wait = head_wait;
         loop {
             let begun = tokio::select! {
@@ -185,7 +185,7 @@ impl Connection {
                 () = timer.after(wait) => break,
             };
             let still = match begun {
-                Ok(true) => Box::pin(self.serve(stream, &timer, &due)).await,
+                Ok(true) => Box::pin(self.serve(stream, &timer, &progress)).await,
                 Ok(false) => break,
                 Err(error) => Err(error.into()),
             };
@@ -205,12 +205,12 @@ impl Connection {
         &self,
         stream: Flushing<S>,
         timer: &ConnectionTimer,
-        due: &Due,
+        progress: &Arc<Progress>,
     ) -> Result<Option<Flushing<S>>, Box<dyn Error + Send + Sync>> {
         let any_head = AtomicBool::new(false);
         let service = service_fn(|request| {
             any_head.store(true, Relaxed);
-            handler::handle(self.proxy.clone(), self.peer, due.clone(), request)
+            handler::handle(self.proxy.clone(), self.peer, progress.clone(), request)
         });
         let mut connection = http1::Builder::new()
             .timer(timer.clone())

@@ -1,5 +1,6 @@
 //! What goes back to the client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, Response, StatusCode};
 
-use super::flush::{Body, Due, Receipt};
+use super::flush::{Body, Progress, Receipt};
 use crate::domain::ids::RequestId;
 use crate::domain::solve::{Answer, Form};
 use crate::record::metrics::Operation;
@@ -94,11 +95,11 @@ impl Outgoing {
     /// `headers` are the request's: what holds them is used again, as hyper does with what comes back.
     pub(super) fn into_response(
         self,
-        due: &Due,
+        progress: &Arc<Progress>,
         allow_origin: bool,
         mut headers: HeaderMap,
     ) -> Response<Body> {
-        let mut response = Response::new(Body::new(self.body, self.receipts, due.clone()));
+        let mut response = Response::new(Body::new(self.body, self.receipts, progress.clone()));
         *response.status_mut() = self.status;
         headers.clear();
         if let Some(content_type) = self.content_type {

@@ -7,7 +7,7 @@ use solvegate::simulate::{Fault, FaultRule, Operation};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::client::{get, poll, post, submission};
-use crate::support::usual::{LARGE, submit_large};
+use crate::support::usual::{LARGE, URLENCODED, form, submit_large};
 use crate::support::world::is_idle;
 use crate::support::{ACME, Client, Setup, World, ZEN, until};
 
@@ -58,16 +58,21 @@ async fn an_unsolvable_task_costs_nothing() {
     world.close(0).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_closes_its_side_before_the_answer_is_let_go_uncharged() {
-    let world = World::start(Setup::default()).await;
+/// A client whose poll is with the provider, who answers after `delay`; and the task that it asks for.
+async fn waiting(world: &World, delay: Duration) -> (Client, String) {
     let id = world.submit(ACME, "solve=0s").await;
-    let delay = Fault::Delay(Duration::from_secs(2));
-    world.control().add_faults([FaultRule::new(Operation::Poll, delay).times(1)]);
-
+    let delay = FaultRule::new(Operation::Poll, Fault::Delay(delay)).times(1);
+    world.control().add_faults([delay]);
     let mut client = world.client().await;
     client.send(get(&poll(ACME, &id)).as_bytes()).await;
     until("the provider was asked", || world.received(Operation::Poll).len() == 1).await;
+    (client, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_side_before_the_answer_is_let_go_uncharged() {
+    let world = World::start(Setup::default()).await;
+    let (mut client, id) = waiting(&world, Duration::from_secs(2)).await;
     client.stream.shutdown().await.unwrap();
     let end = client.maybe_answer().await;
     assert!(end.is_none(), "answered and charged, though nobody may read it: {end:?}");
@@ -81,24 +86,9 @@ async fn a_client_that_closes_its_side_before_the_answer_is_let_go_uncharged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_sends_while_it_waits_is_answered_next() {
     let world = World::start(Setup::default()).await;
-    let id = world.submit(ACME, "solve=0s").await;
-    let delay = Fault::Delay(Duration::from_millis(500));
-    world.control().add_faults([FaultRule::new(Operation::Poll, delay).times(1)]);
-
-    let mut client = world.client().await;
-    client.send(get(&poll(ACME, &id)).as_bytes()).await;
-    until("the provider was asked", || world.received(Operation::Poll).len() == 1).await;
+    let (mut client, _) = waiting(&world, Duration::from_millis(500)).await;
     // More than is read ahead of its turn, and in two pieces.
-    let page = format!("https://sim.test/?answer={}", "b".repeat(5_000));
-    let body = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("key", ACME),
-            ("method", "turnstile"),
-            ("sitekey", "s"),
-            ("pageurl", &page),
-        ])
-        .finish();
-    let next = post("/in.php", "application/x-www-form-urlencoded", body.as_bytes());
+    let next = post("/in.php", URLENCODED, form(5_000).as_bytes());
     client.send(&next[..100]).await;
     client.send(&next[100..]).await;
 

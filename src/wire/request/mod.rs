@@ -214,8 +214,8 @@ impl Call {
     }
 
     fn key_in_clear(&self) -> Option<Cow<'_, str>> {
-        let keys = self.params.named("key").map(|pair| lossy(self.params.text(pair)));
-        keys.into_iter().find(|key| !key.is_empty())
+        let mut keys = self.params.named("key").map(|pair| lossy(self.params.text(pair)));
+        keys.find(|key| !key.is_empty())
     }
 
     /// The first value of that name, decoded; bytes that are not UTF-8 are shown as `U+FFFD`.

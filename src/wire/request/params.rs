@@ -106,8 +106,8 @@ impl Params {
     pub(super) fn text(&self, pair: &Pair) -> Result<Cow<'_, str>, Cow<'_, [u8]>> {
         // Of a query, which is text, a part needs no second look.
         if let (Place::Query, Some(range)) = (pair.place, &pair.value)
-            && let Some(text) = self.query.as_deref().and_then(|query| query.get(range.clone()))
             && pair.is_verbatim
+            && let Some(text) = self.query.as_deref().and_then(|query| query.get(range.clone()))
         {
             return Ok(Cow::Borrowed(text));
         }
@@ -123,7 +123,7 @@ impl Params {
 
     fn decoded(&self, pair: &Pair, range: &Range<usize>) -> Cow<'_, [u8]> {
         let raw = self.raw(pair, range);
-        if pair.is_verbatim { Cow::Borrowed(raw) } else { percent_decoded(raw) }
+        if pair.is_verbatim { Cow::Borrowed(raw) } else { Cow::Owned(percent_decoded(raw)) }
     }
 
     fn raw(&self, pair: &Pair, range: &Range<usize>) -> &[u8] {
@@ -140,9 +140,9 @@ pub(super) fn is_plain(name: &[u8]) -> bool {
     name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
-fn percent_decoded(raw: &[u8]) -> Cow<'_, [u8]> {
+fn percent_decoded(raw: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = raw.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
-    Cow::Owned(percent_encoding::percent_decode(&spaced).collect())
+    percent_encoding::percent_decode(&spaced).collect()
 }
 
 /// Adds a pair, within the bounds.

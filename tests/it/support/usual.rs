@@ -3,6 +3,8 @@
 use super::client::submission;
 use super::{ACME, World, ZEN, until};
 
+pub(crate) const URLENCODED: &str = "application/x-www-form-urlencoded";
+
 /// Letters of a large answer: more than the socket buffers of loopback hold.
 pub(crate) const LARGE: usize = 3_900_000;
 
@@ -22,17 +24,21 @@ pub(crate) async fn traffic(world: &World) {
     until("all is on record", || world.solves().len() == 4).await;
 }
 
-/// The id of a solve whose answer has [`LARGE`] letters.
-pub(crate) async fn submit_large(world: &World) -> String {
-    let wish = format!("https://sim.test/?answer={}", "a".repeat(LARGE));
-    let body = form_urlencoded::Serializer::new(String::new())
+/// The form of a submission whose answer has that many letters.
+pub(crate) fn form(letters: usize) -> String {
+    let wish = format!("https://sim.test/?answer={}", "a".repeat(letters));
+    form_urlencoded::Serializer::new(String::new())
         .extend_pairs([
             ("key", ACME),
             ("method", "turnstile"),
             ("sitekey", "s"),
             ("pageurl", &wish),
         ])
-        .finish();
+        .finish()
+}
+
+/// The id of a solve whose answer has [`LARGE`] letters.
+pub(crate) async fn submit_large(world: &World) -> String {
     let mut client = world.client().await;
-    client.post("/in.php", "application/x-www-form-urlencoded", body.as_bytes()).await.id()
+    client.post("/in.php", URLENCODED, form(LARGE).as_bytes()).await.id()
 }
