@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Flushing<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper comes by here also when there is nothing to flush yet.
         if !self.written {
-            self.check_client(cx)?;
+            return Poll::Ready(self.check_client(cx));
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {

@@ -22,6 +22,7 @@ use crate::domain::ids::{KeyHash, Name, TaskId};
 use crate::domain::outcome::Outcome;
 use crate::domain::rejection::Reason;
 use crate::domain::solve::{Form, Identity, Submission};
+use crate::domain::time::Mono;
 use crate::gate::Refusee;
 use crate::record::metrics::{Operation, Report, UpstreamResult};
 use crate::wire::answer::{self, Asked, Reported};
@@ -52,7 +53,7 @@ pub(super) async fn handle(
     // A status of 200 to CONNECT would grant a tunnel, whatever the body says.
     let route = route::route(head.uri.path()).filter(|_| head.method != Method::CONNECT);
     let (outgoing, allow_origin) = match route {
-        Some(route) => serve(&proxy, route, (peer, &progress), (&head, body)).await,
+        Some(route) => serve(&proxy, route, (peer, &progress, started), (&head, body)).await,
         None => (Outgoing::own(Operation::Other, refuse::unknown_path(head.uri.path())), false),
     };
     let took = proxy.clock.mono().since(started);
@@ -71,7 +72,7 @@ pub(super) async fn handle(
 async fn serve(
     proxy: &Arc<Proxy>,
     route: Route,
-    (peer, progress): (IpAddr, &Progress),
+    (peer, progress, mut arrived): (IpAddr, &Progress, Mono),
     (head, body): (&Parts, Incoming),
 ) -> (Outgoing, bool) {
     let wire_head = Head {
@@ -89,7 +90,9 @@ async fn serve(
     } else {
         let waits = head.headers.contains_key(http::header::EXPECT);
         // Boxed: most polls have no body, and the future of the hot path stays small.
-        match Box::pin(receive(proxy, body, waits)).await {
+        let received = Box::pin(receive(proxy, body, waits)).await;
+        arrived = proxy.clock.mono();
+        match received {
             Ok(received) => received,
             Err(unread) => {
                 let hint = request::form_hint(&wire_head, &[]);
@@ -112,7 +115,7 @@ async fn serve(
     };
     let outgoing = match Wanted::of(&call) {
         Wanted::Solve(_) => Box::pin(solve(proxy, call, asker, &head.headers)).await,
-        Wanted::Action(action) => act(proxy, (&call, action), asker, &head.headers).await,
+        Wanted::Action(action) => act(proxy, (&call, action, arrived), asker, &head.headers).await,
         Wanted::Unclear(malformed) => {
             let rejection = malformed_rejection(&malformed);
             proxy.gate.rejected(asker.identity, None, &rejection);
@@ -267,7 +270,7 @@ impl Wanted {
 /// Everything but a plain poll is boxed: the future of the hot path stays small.
 async fn act(
     proxy: &Arc<Proxy>,
-    (call, action): (&Call, Action),
+    (call, action, arrived): (&Call, Action, Mono),
     Asker { identity, source_ip, key }: Asker,
     headers: &HeaderMap,
 ) -> Outgoing {
@@ -275,7 +278,7 @@ async fn act(
     let credential = Credential { key, prefix: call.tenant(), source_ip };
     let pass_through = || proxy.gate.policy().pass_through;
     let account = || proxy.gate.account_name(identity);
-    let by = proxy.clock.mono() + poll::ANSWERED_WITHIN;
+    let by = arrived + poll::ANSWERED_WITHIN;
     let question = |call| Question { credential, identity, form, call, headers, by };
     match action {
         Action::Get(Ids::One(task)) => poll::one(proxy, &mut question(Some(call)), &task).await,
@@ -370,7 +373,6 @@ async fn forward(
         return server_error();
     }
     let upstream = call.upstream(key.as_ref());
-    let started = proxy.clock.mono();
     let timeout = proxy.config.load().upstream.poll_timeout.min(poll::POLL_PATIENCE);
     let way = proxy.upstream.load_full();
     let kind = (super::upstream::Kind::Poll, timeout);
@@ -380,8 +382,7 @@ async fn forward(
         Operation::Report => Asked::Report,
         Operation::Submit | Operation::Poll | Operation::Solve | Operation::Other => Asked::Answers,
     };
-    let answered = way.send("res.php", upstream, &source::forwarded(headers), kind).await;
-    let took = proxy.clock.mono().since(started);
+    let (answered, took) = way.send("res.php", upstream, &source::forwarded(headers), kind).await;
     let label = match &answered {
         Ok(answered) if !answer::is_readable(answered.status, &answered.body, asked) => {
             UpstreamResult::HttpError

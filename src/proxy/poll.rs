@@ -239,7 +239,7 @@ async fn untracked(
     let timeout = proxy.config.load().upstream.poll_timeout.min(patience);
     let headers = super::source::forwarded(question.headers);
     let upstream = proxy.upstream.load_full();
-    match upstream.send("res.php", outgoing, &headers, (Kind::Poll, timeout)).await {
+    match upstream.send("res.php", outgoing, &headers, (Kind::Poll, timeout)).await.0 {
         Ok(answered)
             if answer::is_readable(answered.status, &answered.body, answer::Asked::Answers) =>
         {
@@ -269,7 +269,6 @@ pub(super) struct Asking {
     exchange: Exchange,
     account: Name,
     form: Form,
-    started: Mono,
     /// How much longer the provider may take.
     left: Duration,
 }
@@ -283,7 +282,6 @@ impl Asking {
     ) -> Self {
         let upstream = proxy.upstream.load_full();
         Self {
-            started: proxy.clock.mono(),
             left: proxy.config.load().upstream.poll_timeout,
             exchange: upstream.request("res.php", outgoing, headers, Kind::Poll),
             account: account.clone(),
@@ -301,7 +299,7 @@ impl Asking {
                 return None;
             }
         };
-        let took = proxy.clock.mono().since(self.started);
+        let took = self.exchange.took();
         let (result, said, label) = match answered {
             Ok(answered) => classify(proxy, (&self.account, self.form), answered),
             Err(error) => (PollResult::Trouble, Said::Nothing, error.label()),

@@ -143,10 +143,9 @@ impl Forwarding {
             Endpoint::Solve => ("solve.php", self.admitted.deadline),
             Endpoint::In | Endpoint::Res => ("in.php", LATE_ANSWER),
         };
-        let started = self.proxy.clock.mono();
         let upstream = self.proxy.upstream.load_full();
-        let answered = upstream.send(script, outgoing, &headers, (Kind::Submit, timeout)).await;
-        let took = self.proxy.clock.mono().since(started);
+        let (answered, took) =
+            upstream.send(script, outgoing, &headers, (Kind::Submit, timeout)).await;
         let (outgoing, label) = match answered {
             Ok(answered) if self.operation == Operation::Solve => {
                 self.solved_now(&answered, unsettled).await

@@ -141,14 +141,18 @@ fn only_the_bytes_of_the_key_change_on_the_way_up() {
         let call = request.parse().unwrap();
 
         let untouched = call.upstream(None);
-        assert_eq!(untouched.query, request.query, "{name}");
+        assert_eq!(
+            untouched.query.as_deref(),
+            request.query.as_deref().map(str::as_bytes),
+            "{name}"
+        );
         assert_eq!(untouched.content_type, request.content_type, "{name}");
         assert!(untouched.body == request.body, "{name}");
 
         let upstream = call.upstream(Some(&Secret::new(REAL)));
         assert_eq!(upstream.method, request.method, "{name}");
         let query = request.query.map(|query| replaced(query.as_bytes()));
-        assert_eq!(upstream.query.map(String::into_bytes), query, "{name}");
+        assert_eq!(upstream.query, query, "{name}");
         if !request.body.trim_ascii_start().starts_with(b"{") {
             assert_eq!(upstream.content_type, request.content_type, "{name}");
             assert!(upstream.body == replaced(&request.body), "{name}");
@@ -248,7 +252,7 @@ proptest! {
 
         if let Ok(call) = parsed("/in.php", Some(&spelt(TENANT)), Some(&form), spelt(TENANT).as_bytes()) {
             let upstream = swapped(&call);
-            prop_assert_eq!(upstream.query, Some(spelt(REAL)));
+            prop_assert_eq!(upstream.query, Some(spelt(REAL).into_bytes()));
             prop_assert_eq!(upstream.body, spelt(REAL));
         }
     }

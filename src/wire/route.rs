@@ -25,7 +25,8 @@ pub struct Route {
 /// Matches the last segment exactly, under any prefix; `None` for every other path, and for a
 /// `/t/<tenant>/` whose tenant is empty or not UTF-8.
 pub fn route(path: &str) -> Option<Route> {
-    let (before, last) = path.rsplit_once('/').unwrap_or(("", path));
+    let slash = path.bytes().rposition(|byte| byte == b'/');
+    let (before, last) = slash.map_or(("", path), |at| (&path[..at], &path[at + 1..]));
     let endpoint = match last {
         "in.php" => Endpoint::In,
         "res.php" => Endpoint::Res,

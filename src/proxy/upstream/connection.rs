@@ -45,17 +45,20 @@ impl Request {
 pub(super) struct Connection {
     wire: Wire,
     reader: Reader,
+    /// There was nothing to read a moment ago, and the task will be woken when there is.
+    silent: bool,
 }
 
 impl Connection {
     pub(super) fn new(wire: Wire) -> Self {
-        Self { wire, reader: Reader::default() }
+        Self { wire, reader: Reader::default(), silent: false }
     }
 
     /// Whether the provider left it open, and said nothing that nobody asked for.
     pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0];
-        self.wire.poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        self.silent = self.wire.poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending();
+        self.silent
     }
 
     /// Sends what is left of the request and reads the answer. What was sent in part is not taken back:
@@ -66,6 +69,9 @@ impl Connection {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Complete, UpstreamError>> {
         let mut sent = self.poll_send(request, cx);
+        if std::mem::take(&mut self.silent) && matches!(sent, Poll::Ready(Ok(()))) {
+            return Poll::Pending;
+        }
         loop {
             let mut room = ReadBuf::new(self.reader.room());
             let read = match ready!(self.wire.poll_read(cx, &mut room)) {

@@ -158,7 +158,7 @@ impl Upstream {
         Self { target, clock, pools: std::iter::repeat_with(Pool::default).take(POOLS).collect() }
     }
 
-    /// A request that goes out once its answer is waited for. `headers` are whole lines.
+    /// A request that goes out at once, when its answer is waited for. `headers` are whole lines.
     pub(super) fn request(
         self: Arc<Self>,
         script: &str,
@@ -170,19 +170,21 @@ impl Upstream {
             Some(head) => Stage::Begun(Request::new(head, outgoing.body)),
             None => Stage::Ended,
         };
-        Exchange { upstream: self, kind, stage, timer: None, pool: workers::place() % POOLS }
+        let (begun, pool) = (self.clock.mono(), workers::place() % POOLS);
+        Exchange { upstream: self, kind, stage, timer: None, pool, begun, ended: None }
     }
 
-    /// A request and its answer, all within `timeout`.
+    /// A request, its answer, all within `timeout`, and how long that took.
     pub(super) async fn send(
         self: Arc<Self>,
         script: &str,
         outgoing: Outgoing,
         headers: &[u8],
         (kind, timeout): (Kind, Duration),
-    ) -> Result<Answered, UpstreamError> {
+    ) -> (Result<Answered, UpstreamError>, Duration) {
         let mut exchange = self.request(script, outgoing, headers, kind);
-        exchange.answer(timeout).await.unwrap_or(Err(UpstreamError::Timeout))
+        let answered = exchange.answer(timeout).await.unwrap_or(Err(UpstreamError::Timeout));
+        (answered, exchange.took())
     }
 
     /// Closes what has idled too long to be used again.
@@ -199,25 +201,25 @@ impl Upstream {
 
     /// The head of a request; `None` where a byte would end the request line early.
     fn written(&self, script: &str, outgoing: &Outgoing, headers: &[u8]) -> Option<Vec<u8>> {
-        let query = outgoing.query.as_deref();
-        let target = [&*self.target.base_path, script, query.unwrap_or_default()];
-        // Counted to the end, many bytes at a time, and not looked for one by one.
-        let ends_line = |byte: &&u8| **byte <= b' ' || **byte == 0x7f;
-        if target.iter().any(|part| part.as_bytes().iter().filter(ends_line).count() > 0) {
-            return None;
-        }
-        let size = target.iter().map(|part| part.len()).sum::<usize>() + headers.len() + 160;
+        let (base_path, query) = (&self.target.base_path, outgoing.query.as_deref());
+        let size = base_path.len() + query.unwrap_or_default().len() + headers.len() + 224;
         let mut head = Vec::with_capacity(size);
         let mut write = |part: &[u8]| head.extend_from_slice(part);
         write(outgoing.method.as_str().as_bytes());
         write(b" ");
-        write(self.target.base_path.as_bytes());
+        write(base_path.as_bytes());
         write(b"/");
         write(script.as_bytes());
         if let Some(query) = query {
             write(b"?");
-            write(query.as_bytes());
+            write(query);
         }
+        // Counted to the end, many bytes at a time, and not looked for one by one.
+        let ends_line = |byte: &&u8| **byte <= b' ' || **byte == 0x7f;
+        if head.iter().filter(ends_line).count() > 1 {
+            return None;
+        }
+        let mut write = |part: &[u8]| head.extend_from_slice(part);
         write(b" HTTP/1.1\r\n");
         write(headers);
         write(b"host: ");
@@ -235,12 +237,16 @@ impl Upstream {
     }
 
     /// The connection of that pool that was used last, if the provider left it open.
-    fn take_idle(&self, (pool, kind): (usize, Kind), cx: &mut Context<'_>) -> Option<Idle> {
+    fn take_idle(
+        &self,
+        (pool, kind): (usize, Kind),
+        now: Mono,
+        cx: &mut Context<'_>,
+    ) -> Option<Idle> {
         let idle_for = match kind {
             Kind::Submit => IDLE_FOR_SUBMIT,
             Kind::Poll => IDLE_FOR,
         };
-        let now = self.clock.mono();
         loop {
             let mut idle = self.pools[pool].0.lock();
             if now.since(idle.back()?.since) > idle_for {
@@ -254,8 +260,7 @@ impl Upstream {
         }
     }
 
-    fn give_back(&self, pool: usize, connection: Box<Connection>, timer: Option<Timer>) {
-        let idle = Idle { connection, timer, since: self.clock.mono() };
+    fn give_back(&self, pool: usize, idle: Idle) {
         let mut pool = self.pools[pool].0.lock();
         let oldest = if pool.len() >= IDLE_MAX { pool.pop_front() } else { None };
         pool.push_back(idle);
@@ -298,6 +303,8 @@ pub(super) struct Exchange {
     /// Comes with a pooled connection, and goes back with it.
     timer: Option<Timer>,
     pool: usize,
+    begun: Mono,
+    ended: Option<Mono>,
 }
 
 enum Stage {
@@ -329,11 +336,16 @@ impl Exchange {
         .await
     }
 
+    /// How long it is under way, or was until the answer came.
+    pub(super) fn took(&self) -> Duration {
+        self.ended.unwrap_or_else(|| self.upstream.clock.mono()).since(self.begun)
+    }
+
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, UpstreamError>> {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Ended) {
                 Stage::Begun(request) => {
-                    let idle = self.upstream.take_idle((self.pool, self.kind), cx);
+                    let idle = self.upstream.take_idle((self.pool, self.kind), self.begun, cx);
                     self.stage = if let Some(Idle { connection, timer, .. }) = idle {
                         self.timer = timer;
                         Stage::Sent(request, connection)
@@ -357,13 +369,64 @@ impl Exchange {
                         return Poll::Pending;
                     };
                     let complete = complete?;
+                    let since = self.upstream.clock.mono();
+                    self.ended = Some(since);
                     if complete.keeps_alive {
-                        self.upstream.give_back(self.pool, connection, self.timer.take());
+                        let idle = Idle { connection, timer: self.timer.take(), since };
+                        self.upstream.give_back(self.pool, idle);
                     }
                     return Poll::Ready(Ok(complete.answered));
                 }
                 Stage::Ended => return Poll::Ready(Err(UpstreamError::Broken)),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(outgoing: &Outgoing) -> Option<String> {
+        let target = Target {
+            host: "127.0.0.1".to_owned(),
+            port: 80,
+            authority: HeaderValue::from_static("provider:81"),
+            base_path: "/base".to_owned(),
+            tls: None,
+            connect_timeout: Duration::from_secs(1),
+            network: None,
+        };
+        let upstream = Upstream::new(target, Clock::start());
+        let head = upstream.written("res.php", outgoing, b"user-agent: a b\r\n")?;
+        Some(String::from_utf8(head).unwrap())
+    }
+
+    fn get(query: Option<&str>) -> Outgoing {
+        let query = query.map(|query| query.as_bytes().to_vec());
+        Outgoing { method: Method::GET, query, content_type: None, body: Bytes::new() }
+    }
+
+    #[test]
+    fn a_request_is_a_line_headers_and_an_empty_line() {
+        let rest = "HTTP/1.1\r\nuser-agent: a b\r\nhost: provider:81\r\n";
+        assert_eq!(head(&get(None)).unwrap(), format!("GET /base/res.php {rest}\r\n"));
+        let form = Outgoing {
+            method: Method::POST,
+            content_type: Some(HeaderValue::from_static("text/plain")),
+            body: Bytes::from_static(b"id=1"),
+            ..get(Some("key=1&é"))
+        };
+        let expected = format!(
+            "POST /base/res.php?key=1&é {rest}content-type: text/plain\r\ncontent-length: 4\r\n\r\n"
+        );
+        assert_eq!(head(&form).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_ends_the_request_line_early() {
+        for query in ["a b", "a\tb", "a\r\nb: c", "a\nb", "a\0", "a\u{7f}"] {
+            assert_eq!(head(&get(Some(query))), None, "{query:?}");
         }
     }
 }

@@ -257,22 +257,23 @@ fn head(
     let (mut last_coding, mut chunked): (Option<&[u8]>, _) = (None, 0);
     let (mut closes, mut stays) = (false, false);
     for header in headers {
-        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
-        if is("content-length") {
+        // Most servers write them like this, and to compare bytes is quick.
+        let is = |name: &str| header.name == name || header.name.eq_ignore_ascii_case(name);
+        if is("Content-Length") {
             for text in header.value.split(|byte| *byte == b',') {
                 let this = content_length(text.trim_ascii())?;
                 if size.replace(this).is_some_and(|other| other != this) {
                     return Err(Broken);
                 }
             }
-        } else if is("content-type") && content_type.is_none() {
+        } else if is("Content-Type") && content_type.is_none() {
             content_type = content_type_of(header.value);
-        } else if is("transfer-encoding") {
+        } else if is("Transfer-Encoding") {
             for coding in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 last_coding = Some(coding);
                 chunked += usize::from(coding.eq_ignore_ascii_case(b"chunked"));
             }
-        } else if is("connection") {
+        } else if is("Connection") {
             for option in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
                 closes |= option.eq_ignore_ascii_case(b"close");
                 stays |= option.eq_ignore_ascii_case(b"keep-alive");
@@ -300,10 +301,14 @@ fn head(
 
 /// The usual ones need no memory of their own.
 fn content_type_of(value: &[u8]) -> Option<HeaderValue> {
-    const USUAL: [&str; 4] =
-        ["text/html; charset=UTF-8", "text/plain", "application/json", "text/html"];
-    match USUAL.into_iter().find(|usual| usual.as_bytes() == value) {
-        Some(usual) => Some(HeaderValue::from_static(usual)),
+    static USUAL: [HeaderValue; 4] = [
+        HeaderValue::from_static("text/html; charset=UTF-8"),
+        HeaderValue::from_static("text/plain"),
+        HeaderValue::from_static("application/json"),
+        HeaderValue::from_static("text/html"),
+    ];
+    match USUAL.iter().find(|usual| usual.as_bytes() == value) {
+        Some(usual) => Some(usual.clone()),
         None => HeaderValue::from_bytes(value).ok(),
     }
 }

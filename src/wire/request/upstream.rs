@@ -17,7 +17,7 @@ pub struct Upstream {
     /// The method.
     pub method: Method,
     /// What stands behind the `?`; it holds a key and belongs in no log.
-    pub query: Option<String>,
+    pub query: Option<Vec<u8>>,
     /// The content type of the body.
     pub content_type: Option<HeaderValue>,
     /// The body.
@@ -29,7 +29,7 @@ impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
             .field("method", &self.method)
-            .field("query_bytes", &self.query.as_ref().map(String::len))
+            .field("query_bytes", &self.query.as_ref().map(Vec::len))
             .field("body_bytes", &self.body.len())
             .finish_non_exhaustive()
     }
@@ -45,14 +45,15 @@ pub fn poll(id: &TaskId, real_key: &Secret, form: Form) -> Upstream {
     if form == Form::Json {
         query.push_str("&json=1");
     }
-    Upstream { method: Method::GET, query: Some(query), content_type: None, body: Bytes::new() }
+    let query = Some(query.into_bytes());
+    Upstream { method: Method::GET, query, content_type: None, body: Bytes::new() }
 }
 
 pub(super) fn upstream(call: &Call, real_key: Option<&Secret>) -> Upstream {
     let Some(real_key) = real_key else {
         return Upstream {
             method: call.method.clone(),
-            query: call.params.query.clone(),
+            query: call.params.query.clone().map(String::into_bytes),
             content_type: call.content_type.clone(),
             body: call.received.as_ref().unwrap_or(&call.params.body).clone(),
         };
@@ -70,16 +71,8 @@ pub(super) fn upstream(call: &Call, real_key: Option<&Secret>) -> Upstream {
         let is_key = move |pair: &&Pair| pair.place == place && call.params.is_named(pair, "key");
         call.params.pairs.iter().filter(is_key)
     };
-    let query = call.params.query.as_ref().map(|query| {
-        let swapped = splice(query.as_bytes(), keys(Place::Query), &encoded, real_key);
-        // Valid by construction: cut at ASCII delimiters, filled with ASCII.
-        swapped.map_or_else(
-            || query.clone(),
-            |bytes| {
-                String::from_utf8(bytes)
-                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-            },
-        )
+    let query = call.params.query.as_deref().map(str::as_bytes).map(|query| {
+        splice(query, keys(Place::Query), &encoded, real_key).unwrap_or_else(|| query.to_vec())
     });
     let body = splice(&call.params.body, keys(Place::Body), &encoded, real_key)
         .map_or_else(|| call.params.body.clone(), Bytes::from);
@@ -120,9 +113,13 @@ mod tests {
         call.upstream(Some(&Secret::new(REAL)))
     }
 
+    fn query(upstream: Upstream) -> String {
+        String::from_utf8(upstream.query.unwrap()).unwrap()
+    }
+
     #[test]
     fn only_key_values_of_the_query_change() {
-        for (query, expected) in [
+        for (sent, expected) in [
             ("key=T&action=get&id=1", "key=REAL&action=get&id=1"),
             ("a=%2b+%zz&&k%65y=T&b=%C3%A9&key=T&", "a=%2b+%zz&&k%65y=REAL&b=%C3%A9&key=REAL&"),
             ("+key=T&key%5B0]=T&xkey=T", "+key=REAL&key%5B0]=REAL&xkey=T"),
@@ -131,8 +128,8 @@ mod tests {
             ("key=%54", "key=REAL"),
             ("", ""),
         ] {
-            let call = get("/res.php", query).unwrap();
-            assert_eq!(swapped(&call).query.unwrap(), expected.replace("REAL", REAL), "{query}");
+            let call = get("/res.php", sent).unwrap();
+            assert_eq!(query(swapped(&call)), expected.replace("REAL", REAL), "{sent}");
         }
     }
 
@@ -144,8 +141,8 @@ mod tests {
         let upstream = call.upstream(None);
 
         assert_eq!(upstream.body, body);
-        assert_eq!(upstream.content_type.unwrap(), "application/json");
-        assert_eq!(upstream.query.as_deref(), Some("key=T"));
+        assert_eq!(upstream.content_type.as_ref().unwrap(), "application/json");
+        assert_eq!(query(upstream), "key=T");
     }
 
     #[test]
@@ -155,9 +152,9 @@ mod tests {
 
         let upstream = swapped(&call);
 
-        assert_eq!(upstream.query.unwrap(), format!("key={REAL}&method=base64"));
         assert_eq!(upstream.body, "body=iVBO%2B%2F%3D%3D");
-        assert_eq!(upstream.content_type.unwrap(), "application/x-www-form-urlencoded");
+        assert_eq!(upstream.content_type.as_ref().unwrap(), "application/x-www-form-urlencoded");
+        assert_eq!(query(upstream), format!("key={REAL}&method=base64"));
     }
 
     #[test]
@@ -171,7 +168,7 @@ mod tests {
     fn a_key_of_odd_characters_is_encoded_where_the_form_needs_it() {
         let odd = Secret::new("a&b=c d");
         let call = get("/res.php", "key=T&id=1").unwrap();
-        assert_eq!(call.upstream(Some(&odd)).query.unwrap(), "key=a%26b%3Dc+d&id=1");
+        assert_eq!(query(call.upstream(Some(&odd))), "key=a%26b%3Dc+d&id=1");
 
         let body = b"--B\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nT\r\n--B--\r\n";
         let call = post("", "multipart/form-data; boundary=B", body).unwrap();
@@ -187,13 +184,10 @@ mod tests {
         let id = TaskId::new("2122988149").unwrap();
         let key = Secret::new(REAL);
 
-        let upstream = poll(&id, &key, Form::Json);
-        assert_eq!(upstream.method, Method::GET);
-        assert_eq!(upstream.query.unwrap(), format!("key={REAL}&action=get&id=2122988149&json=1"));
-        assert_eq!(
-            poll(&id, &key, Form::Text).query.unwrap(),
-            format!("key={REAL}&action=get&id=2122988149")
-        );
+        let asked = format!("key={REAL}&action=get&id=2122988149");
+        assert_eq!(poll(&id, &key, Form::Json).method, Method::GET);
+        assert_eq!(query(poll(&id, &key, Form::Json)), format!("{asked}&json=1"));
+        assert_eq!(query(poll(&id, &key, Form::Text)), asked);
     }
 
     #[test]
