@@ -52,13 +52,15 @@ pub(super) async fn handle(
     let (head, body) = request.into_parts();
     // A status of 200 to CONNECT would grant a tunnel, whatever the body says.
     let route = route::route(head.uri.path()).filter(|_| head.method != Method::CONNECT);
+    let mut arrived = started;
     let (outgoing, allow_origin) = match route {
-        Some(route) => serve(&proxy, route, (peer, &progress, started), (&head, body)).await,
+        Some(route) => serve(&proxy, route, (peer, &progress, &mut arrived), (&head, body)).await,
         None => (Outgoing::own(Operation::Other, refuse::unknown_path(head.uri.path())), false),
     };
     let took = proxy.clock.mono().since(started);
+    let waited = arrived.since(started) + outgoing.upstream;
     let metrics = proxy.gate.metrics();
-    metrics.answered(outgoing.operation, outgoing.status.as_u16(), took, outgoing.upstream);
+    metrics.answered(outgoing.operation, outgoing.status.as_u16(), took, waited);
     tracing::debug!(
         operation = outgoing.operation.label(),
         status = outgoing.status.as_u16(),
@@ -69,10 +71,11 @@ pub(super) async fn handle(
     Ok(outgoing.into_response(&progress, allow_origin, head.headers))
 }
 
+/// `arrived` is set to when the body came, if there is one.
 async fn serve(
     proxy: &Arc<Proxy>,
     route: Route,
-    (peer, progress, mut arrived): (IpAddr, &Progress, Mono),
+    (peer, progress, arrived): (IpAddr, &Progress, &mut Mono),
     (head, body): (&Parts, Incoming),
 ) -> (Outgoing, bool) {
     let wire_head = Head {
@@ -91,7 +94,7 @@ async fn serve(
         let waits = head.headers.contains_key(http::header::EXPECT);
         // Boxed: most polls have no body, and the future of the hot path stays small.
         let received = Box::pin(receive(proxy, body, waits)).await;
-        arrived = proxy.clock.mono();
+        *arrived = proxy.clock.mono();
         match received {
             Ok(received) => received,
             Err(unread) => {
@@ -115,7 +118,7 @@ async fn serve(
     };
     let outgoing = match Wanted::of(&call) {
         Wanted::Solve(_) => Box::pin(solve(proxy, call, asker, &head.headers)).await,
-        Wanted::Action(action) => act(proxy, (&call, action, arrived), asker, &head.headers).await,
+        Wanted::Action(action) => act(proxy, (&call, action, *arrived), asker, &head.headers).await,
         Wanted::Unclear(malformed) => {
             let rejection = malformed_rejection(&malformed);
             proxy.gate.rejected(asker.identity, None, &rejection);

@@ -239,15 +239,29 @@ async fn untracked(
     let timeout = proxy.config.load().upstream.poll_timeout.min(patience);
     let headers = super::source::forwarded(question.headers);
     let upstream = proxy.upstream.load_full();
-    match upstream.send("res.php", outgoing, &headers, (Kind::Poll, timeout)).await.0 {
+    let (answered, took) =
+        upstream.send("res.php", outgoing, &headers, (Kind::Poll, timeout)).await;
+    let (reply, label) = match answered {
         Ok(answered)
             if answer::is_readable(answered.status, &answered.body, answer::Asked::Answers) =>
         {
             let answer = reply::answer(question.form, 200, &answered);
-            Outgoing::pass_on(Operation::Poll, &answer)
+            let classes = &proxy.gate.policy().error_classes;
+            let label = match answer::polled(answered.status, &answered.body, classes) {
+                Polled::Pending | Polled::Solved => UpstreamResult::Ok,
+                Polled::Failed { .. } | Polled::ProxyTrouble { .. } | Polled::Trouble { .. } => {
+                    UpstreamResult::ApiError
+                }
+            };
+            (Outgoing::pass_on(Operation::Poll, &answer), label)
         }
-        Ok(_) | Err(_) => Outgoing::own(Operation::Poll, refuse::not_ready(question.form)),
-    }
+        broken => {
+            let label = broken.err().map_or(UpstreamResult::HttpError, UpstreamError::label);
+            (Outgoing::own(Operation::Poll, refuse::not_ready(question.form)), label)
+        }
+    };
+    proxy.gate.metrics().upstream_asked(&account, Operation::Poll, label, took);
+    reply.after(took)
 }
 
 fn words(

@@ -200,6 +200,8 @@ async fn without_tenants_every_key_is_passed_through() {
         "ERROR_ZERO_BALANCE"
     );
     assert_eq!(world.poll(unknown, &id).await.text(), "ERROR_KEY_DOES_NOT_EXIST");
+    let of_polls = r#"solvegate_upstream_requests_total{account="default",operation="poll""#;
+    assert_eq!(world.metric::<u32>(&format!(r#"{of_polls},result="api_error"}}"#)).await, 1);
     let balance = world.get(&format!("/res.php?key={ACCOUNT}&action=getbalance")).await;
     assert_ne!(balance.text(), "999999.00", "the account's own balance is its holder's");
     assert_eq!(world.received(Operation::Submit)[0].key.as_deref(), Some(ACCOUNT));

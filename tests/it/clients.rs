@@ -106,6 +106,29 @@ async fn a_body_that_does_not_come_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_on_its_way_in_is_none_of_the_sidecars_time() {
+    let world = World::start(Setup::default()).await;
+    let id = world.submit(ACME, "never").await;
+    let body = format!("key={ACME}&action=get&id={id}");
+    let request = post("/res.php", FORM, body.as_bytes());
+    let (first, last) = request.split_at(request.len() - 5);
+    let mut client = world.client().await;
+    client.send(first).await;
+    let early = tokio::time::timeout(Duration::from_millis(1_500), client.answer()).await;
+    assert!(early.is_err(), "answered before it was whole: {early:?}");
+    client.send(last).await;
+
+    assert_eq!(client.answer().await.text(), "CAPCHA_NOT_READY");
+
+    let of_polls = r#"_sum{operation="poll"}"#;
+    let took = format!("solvegate_http_request_duration_seconds{of_polls}");
+    assert!(world.metric::<f64>(&took).await > 1.4, "the body is part of the request");
+    let own: f64 = world.metric(&format!("solvegate_proxy_overhead_seconds{of_polls}")).await;
+    assert!(own < 1.0, "{own}");
+    world.close(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn large_bodies_wait_for_room_and_small_ones_do_not() {
     let world = World::start(bounded(|b| b.body_room_kib = 1_024)).await;
     let mut body = format!("key={ACME}&method=base64&body=").into_bytes();

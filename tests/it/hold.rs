@@ -1,7 +1,5 @@
 //! Held polls: answered once there is an answer, and let go in time, whatever happens meanwhile.
 
-use std::fmt::Debug;
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use solvegate::simulate::{Fault, FaultRule, Operation};
@@ -46,13 +44,6 @@ async fn reload(world: &mut World, tenants: &'static str) {
     assert_eq!(world.admin(RELOAD).await.text(), "reloaded\n");
 }
 
-async fn metric<T: FromStr<Err: Debug>>(world: &World, series: &str) -> T {
-    let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let text = world.admin(request).await.text();
-    let line = text.lines().find_map(|line| line.strip_prefix(series));
-    line.unwrap().trim().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn one_poll_brings_the_answer_soon_after_it_is_ready() {
     let world = world().await;
@@ -73,12 +64,12 @@ async fn one_poll_brings_the_answer_soon_after_it_is_ready() {
     }
     world.settled().await;
     let of_polls = r#"{operation="poll"}"#;
-    let upstream: u32 = metric(&world, r#"solvegate_polls_total{answered_from="upstream"}"#).await;
-    let memory: u32 = metric(&world, r#"solvegate_polls_total{answered_from="memory"}"#).await;
+    let upstream: u32 = world.metric(r#"solvegate_polls_total{answered_from="upstream"}"#).await;
+    let memory: u32 = world.metric(r#"solvegate_polls_total{answered_from="memory"}"#).await;
     assert_eq!((upstream, memory), (2, 0), "polls, not rounds");
     let lasted = format!("solvegate_http_request_duration_seconds_sum{of_polls}");
-    assert!(metric::<f64>(&world, &lasted).await > 1.5, "the wait is part of the request");
-    let own: f64 = metric(&world, &format!("solvegate_proxy_overhead_seconds_sum{of_polls}")).await;
+    assert!(world.metric::<f64>(&lasted).await > 1.5, "the wait is part of the request");
+    let own: f64 = world.metric(&format!("solvegate_proxy_overhead_seconds_sum{of_polls}")).await;
     assert!(own < 1.0, "and not of the sidecar's work: {own}");
     world.close(2).await;
 }

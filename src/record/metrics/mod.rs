@@ -386,8 +386,9 @@ impl Metrics {
         self.polls_memory.inc();
     }
 
-    /// A client's request was answered. `upstream` is the part of `took` spent waiting for the provider.
-    pub fn answered(&self, operation: Operation, status: u16, took: Duration, upstream: Duration) {
+    /// A client's request was answered. `waited` is the part of `took` in which the request's body came in,
+    /// the provider was asked or a poll was held.
+    pub fn answered(&self, operation: Operation, status: u16, took: Duration, waited: Duration) {
         let class = match status {
             200..300 => 0,
             300..400 => 1,
@@ -397,7 +398,7 @@ impl Metrics {
         let handles = &self.http[operation as usize];
         handles.by_code[class].inc();
         handles.duration.observe(took.as_secs_f64());
-        handles.overhead.observe(took.saturating_sub(upstream).as_secs_f64());
+        handles.overhead.observe(took.saturating_sub(waited).as_secs_f64());
     }
 
     /// A notice was posted, or not. `None`: one that was only a test.

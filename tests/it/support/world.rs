@@ -1,7 +1,9 @@
 //! One sidecar in front of one simulated provider, and the books at the end.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
@@ -183,6 +185,14 @@ impl World {
         let mut client = Client::connect(self.app().admin).await;
         client.send(request.as_bytes()).await;
         client.answer().await
+    }
+
+    /// The value of a series, written as `/metrics` does, with all its labels.
+    pub(crate) async fn metric<T: FromStr<Err: Debug>>(&self, series: &str) -> T {
+        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let text = self.admin(request).await.text();
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("no {series} in {text}")).trim().parse().unwrap()
     }
 
     /// A submission that is accepted; its id.
