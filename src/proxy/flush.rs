@@ -312,3 +312,38 @@ impl<S> Drop for Flushing<S> {
         drop(due);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Wake;
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_waits_for_a_flush_with_something_written() {
+        let (stream, _client) = tokio::io::duplex(64);
+        let wait = Duration::from_secs(1);
+        let progress = Arc::new(Progress::default());
+        let mut stream = Flushing::new(stream, ConnectionTimer::new(wait), progress.clone(), wait);
+        let woken = Arc::new(Woken::default());
+        progress.at_flush.lock().next = Some(woken.clone().into());
+
+        stream.flush().await.unwrap();
+        assert!(!woken.0.load(Relaxed), "what is due was not written yet");
+
+        stream.write_all(b"OK|a").await.unwrap();
+        stream.flush().await.unwrap();
+        assert!(woken.0.load(Relaxed));
+    }
+}

@@ -247,12 +247,9 @@ async fn untracked(
         {
             let answer = reply::answer(question.form, 200, &answered);
             let classes = &proxy.gate.policy().error_classes;
-            let label = match answer::polled(answered.status, &answered.body, classes) {
-                Polled::Pending | Polled::Solved => UpstreamResult::Ok,
-                Polled::Failed { .. } | Polled::ProxyTrouble { .. } | Polled::Trouble { .. } => {
-                    UpstreamResult::ApiError
-                }
-            };
+            let polled = answer::polled(answered.status, &answered.body, classes);
+            let is_good = matches!(polled, Polled::Pending | Polled::Solved);
+            let label = if is_good { UpstreamResult::Ok } else { UpstreamResult::ApiError };
             (Outgoing::pass_on(Operation::Poll, &answer), label)
         }
         broken => {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use solvegate::simulate::Operation;
 
 use crate::support::client::{get, poll, post, submission};
+use crate::support::usual::URLENCODED;
 use crate::support::{ACME, Setup, World, ZEN};
 
-const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data; boundary=b";
 
 /// What a request is answered: status and start of the body.
@@ -27,7 +27,7 @@ async fn a_request_that_cannot_be_read_gets_a_clear_error_and_leaves_no_trace() 
 }
 
 fn unreadable() -> Vec<(&'static str, Vec<u8>, Expected)> {
-    let in_php = |body: &str| post("/in.php", FORM, body.as_bytes());
+    let in_php = |body: &str| post("/in.php", URLENCODED, body.as_bytes());
     let multipart = |body: &str| post("/in.php", MULTIPART, body.replace('\n', "\r\n").as_bytes());
     let part = format!("--b\nContent-Disposition: form-data; name=\"key\"\n\n{ACME}\n");
     vec![
@@ -46,7 +46,7 @@ fn unreadable() -> Vec<(&'static str, Vec<u8>, Expected)> {
         ),
         (
             "two keys, one in the query",
-            post(&format!("/in.php?key={ACME}"), FORM, format!("key={ZEN}").as_bytes()),
+            post(&format!("/in.php?key={ACME}"), URLENCODED, format!("key={ZEN}").as_bytes()),
             (200, "ERROR_WRONG_USER_KEY"),
         ),
         ("no key", in_php("method=post"), (200, "ERROR_WRONG_USER_KEY")),
@@ -58,7 +58,7 @@ fn unreadable() -> Vec<(&'static str, Vec<u8>, Expected)> {
         ),
         (
             "a key that is no text",
-            post("/in.php", FORM, b"key=\xff\xfe&method=post"),
+            post("/in.php", URLENCODED, b"key=\xff\xfe&method=post"),
             (200, "ERROR_"),
         ),
         ("broken JSON", post("/in.php", "application/json", b"{\"key\":"), (200, "{\"status\":0,")),
@@ -209,7 +209,7 @@ async fn a_body_of_17_mib_is_refused_as_too_large() {
     let bed = Bed::start().await;
     let body = vec![b'a'; 17 << 20];
     let head = format!(
-        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n",
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {URLENCODED}\r\n",
         submission(ACME, "json=1")
     );
 
@@ -256,7 +256,7 @@ async fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_request_leaves_no_trace() {
     let bed = Bed::start().await;
-    let whole = post(&submission(ACME, ""), FORM, &[b'a'; 100]);
+    let whole = post(&submission(ACME, ""), URLENCODED, &[b'a'; 100]);
     for length in [1, 10, whole.len() / 2, whole.len() - 101, whole.len() - 50, whole.len() - 1] {
         for reset in [true, false] {
             let mut client = bed.world.client().await;

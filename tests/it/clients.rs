@@ -8,9 +8,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::canned::Canned;
 use crate::support::client::{get, poll, post, submission};
+use crate::support::usual::URLENCODED;
 use crate::support::{ACME, Answer, Client, Setup, World, ZEN, until};
-
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Longer than any of the bounds below, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -91,7 +90,7 @@ async fn a_body_that_does_not_come_is_answered() {
     for length in [50, 5 << 20] {
         let mut client = world.client().await;
         let head = format!(
-            "POST /in.php?key={ACME}&json=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n\
+            "POST /in.php?key={ACME}&json=1 HTTP/1.1\r\nHost: localhost\r\nContent-Type: {URLENCODED}\r\n\
              Content-Length: {length}\r\n\r\nmethod="
         );
         client.send(head.as_bytes()).await;
@@ -110,7 +109,7 @@ async fn a_body_on_its_way_in_is_none_of_the_sidecars_time() {
     let world = World::start(Setup::default()).await;
     let id = world.submit(ACME, "never").await;
     let body = format!("key={ACME}&action=get&id={id}");
-    let request = post("/res.php", FORM, body.as_bytes());
+    let request = post("/res.php", URLENCODED, body.as_bytes());
     let (first, last) = request.split_at(request.len() - 5);
     let mut client = world.client().await;
     client.send(first).await;
@@ -133,7 +132,7 @@ async fn large_bodies_wait_for_room_and_small_ones_do_not() {
     let world = World::start(bounded(|b| b.body_room_kib = 1_024)).await;
     let mut body = format!("key={ACME}&method=base64&body=").into_bytes();
     body.resize(700 << 10, b'a');
-    let request = post("/in.php", FORM, &body);
+    let request = post("/in.php", URLENCODED, &body);
     let mut first = world.client().await;
     first.send(&request[..1_000]).await;
     until_served(&world).await;
@@ -255,7 +254,7 @@ async fn a_client_that_hangs_up_at_any_byte_of_its_request_pays_nothing() {
     let world = World::start(Setup::default()).await;
     let posted = post(
         "/in.php",
-        FORM,
+        URLENCODED,
         format!("key={ACME}&method=turnstile&sitekey=s&pageurl=https://a.test&json=1").as_bytes(),
     );
     let mut cuts = 0;
@@ -382,7 +381,7 @@ async fn the_provider_sees_one_plain_length_whatever_the_client_sent() {
     let world = World::start(Setup::default()).await;
     let body = format!("key={ACME}&method=turnstile&sitekey=s&pageurl=https://sim.test/?never");
     let mut chunked = format!(
-        "POST /in.php HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\nTransfer-Encoding: chunked\r\n\
+        "POST /in.php HTTP/1.1\r\nHost: localhost\r\nContent-Type: {URLENCODED}\r\nTransfer-Encoding: chunked\r\n\
          Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\nTrailer: X-Late\r\n\r\n"
     );
     for byte in body.bytes() {

@@ -11,10 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::canned::Canned;
 use crate::support::client::{poll, post, submission};
+use crate::support::usual::URLENCODED;
 use crate::support::warp::{Act, Fault, Operation, Warp};
 use crate::support::{ACCOUNT, ACME, Setup, World, ZEN, until};
-
-const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_wrong_all_of_a_sudden_is_tried_no_more_wherever_it_shows() {
@@ -190,7 +189,7 @@ async fn a_provider_that_answers_before_it_read_the_body_is_understood() {
     let started = Instant::now();
     let mut client = world.client().await;
 
-    let id = client.post("/in.php", FORM, &body).await.id();
+    let id = client.post("/in.php", URLENCODED, &body).await.id();
 
     assert!(started.elapsed() < Duration::from_millis(3_900), "{:?}", started.elapsed());
     for _ in 0..3 {
@@ -376,7 +375,7 @@ async fn a_provider_with_a_certificate_of_its_own_making_gets_no_request() {
     let refused = world.get(&submission(ACME, "")).await;
     let mut client = world.client().await;
     let solve = format!("key={ACME}&method=base64&body=aGk=");
-    client.send(&post("/solve.php", FORM, solve.as_bytes())).await;
+    client.send(&post("/solve.php", URLENCODED, solve.as_bytes())).await;
     let solved = client.answer().await;
 
     assert_eq!(refused.text(), "ERROR_SERVER_ERROR");

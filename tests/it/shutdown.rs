@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::client::{get, poll, post, submission};
+use crate::support::usual::URLENCODED;
 use crate::support::{ACME, Client, Setup, World, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +76,7 @@ async fn half_a_head_does_not_delay_a_stop_and_a_body_is_still_read() {
     second.send(half).await;
     let target = submission(ACME, "answer=a");
     let (path, body) = target.split_once('?').unwrap();
-    let request = post(path, "application/x-www-form-urlencoded", body.as_bytes());
+    let request = post(path, URLENCODED, body.as_bytes());
     let mut reading = world.client().await;
     reading.send(&request[..request.len() - 9]).await;
     // Until these have been taken in.

@@ -8,6 +8,7 @@ use solvegate::simulate::{
 };
 
 use crate::support::client::{poll, submission};
+use crate::support::usual::URLENCODED;
 use crate::support::{ACCOUNT, ACME, Setup, World, ZEN, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,8 +30,7 @@ async fn a_wrong_account_key_stops_everything_at_the_first_error() {
         assert!(!report.text().contains("KEY"), "{report:?}");
         let mut client = world.client().await;
         let solve = format!("key={ZEN}&method=base64&body=aGk=");
-        let solved =
-            client.post("/solve.php", "application/x-www-form-urlencoded", solve.as_bytes()).await;
+        let solved = client.post("/solve.php", URLENCODED, solve.as_bytes()).await;
         assert_eq!(solved.reason(), "account_unavailable");
     }
 

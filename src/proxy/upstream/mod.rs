@@ -4,12 +4,12 @@
 //! a small answer, and a library's task and channels per connection cost more than all the metering.
 
 mod connection;
+mod exchange;
 pub mod reader;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -23,9 +23,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use self::connection::{Connection, Request, Wire};
-use super::timer::{self, Timer};
+pub(super) use self::exchange::Exchange;
+use super::timer::Timer;
 use super::tls::{self, TlsError};
-use super::workers;
 use crate::clock::Clock;
 use crate::config::{Config, Scheme};
 use crate::domain::time::Mono;
@@ -166,12 +166,8 @@ impl Upstream {
         headers: &[u8],
         kind: Kind,
     ) -> Exchange {
-        let stage = match self.written(script, &outgoing, headers) {
-            Some(head) => Stage::Begun(Request::new(head, outgoing.body)),
-            None => Stage::Ended,
-        };
-        let (begun, pool) = (self.clock.mono(), workers::place() % POOLS);
-        Exchange { upstream: self, kind, stage, timer: None, pool, begun, ended: None }
+        let head = self.written(script, &outgoing, headers);
+        Exchange::new(self, head.map(|head| Request::new(head, outgoing.body)), kind)
     }
 
     /// A request, its answer, all within `timeout`, and how long that took.
@@ -215,6 +211,7 @@ impl Upstream {
             write(query);
         }
         // Counted to the end, many bytes at a time, and not looked for one by one.
+        // One stands behind the method.
         let ends_line = |byte: &&u8| **byte <= b' ' || **byte == 0x7f;
         if head.iter().filter(ends_line).count() > 1 {
             return None;
@@ -292,94 +289,6 @@ impl Upstream {
                 UpstreamError::Connect
             })?;
         Ok(Wire::Other(Box::new(stream)))
-    }
-}
-
-/// A request under way. Dropped, it takes its connection with it.
-pub(super) struct Exchange {
-    upstream: Arc<Upstream>,
-    kind: Kind,
-    stage: Stage,
-    /// Comes with a pooled connection, and goes back with it.
-    timer: Option<Timer>,
-    pool: usize,
-    begun: Mono,
-    ended: Option<Mono>,
-}
-
-enum Stage {
-    /// Nothing went out.
-    Begun(Request),
-    Connecting(Request, BoxFuture<'static, Result<Box<Connection>, UpstreamError>>),
-    /// Anything may have gone out: it is not sent again.
-    Sent(Request, Box<Connection>),
-    Ended,
-}
-
-impl Exchange {
-    /// Waits for the answer; `None`: it took longer than `patience`, and may be waited for further.
-    pub(super) async fn answer(
-        &mut self,
-        patience: Duration,
-    ) -> Option<Result<Answered, UpstreamError>> {
-        let mut set = false;
-        poll_fn(|cx| {
-            if let Poll::Ready(answered) = self.poll_answer(cx) {
-                return Poll::Ready(Some(answered));
-            }
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-            if !std::mem::replace(&mut set, true) {
-                timer::set(timer, patience);
-            }
-            timer.as_mut().poll(cx).map(|()| None)
-        })
-        .await
-    }
-
-    /// How long it is under way, or was until the answer came.
-    pub(super) fn took(&self) -> Duration {
-        self.ended.unwrap_or_else(|| self.upstream.clock.mono()).since(self.begun)
-    }
-
-    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answered, UpstreamError>> {
-        loop {
-            match std::mem::replace(&mut self.stage, Stage::Ended) {
-                Stage::Begun(request) => {
-                    let idle = self.upstream.take_idle((self.pool, self.kind), self.begun, cx);
-                    self.stage = if let Some(Idle { connection, timer, .. }) = idle {
-                        self.timer = timer;
-                        Stage::Sent(request, connection)
-                    } else {
-                        let connecting = Box::pin(self.upstream.clone().connect());
-                        Stage::Connecting(request, connecting)
-                    };
-                }
-                Stage::Connecting(request, mut connecting) => {
-                    self.stage = match connecting.as_mut().poll(cx) {
-                        Poll::Ready(connected) => Stage::Sent(request, connected?),
-                        Poll::Pending => {
-                            self.stage = Stage::Connecting(request, connecting);
-                            return Poll::Pending;
-                        }
-                    };
-                }
-                Stage::Sent(mut request, mut connection) => {
-                    let Poll::Ready(complete) = connection.poll_exchange(&mut request, cx) else {
-                        self.stage = Stage::Sent(request, connection);
-                        return Poll::Pending;
-                    };
-                    let complete = complete?;
-                    let since = self.upstream.clock.mono();
-                    self.ended = Some(since);
-                    if complete.keeps_alive {
-                        let idle = Idle { connection, timer: self.timer.take(), since };
-                        self.upstream.give_back(self.pool, idle);
-                    }
-                    return Poll::Ready(Ok(complete.answered));
-                }
-                Stage::Ended => return Poll::Ready(Err(UpstreamError::Broken)),
-            }
-        }
     }
 }
 

@@ -179,7 +179,7 @@ impl Metrics {
         )?;
         let overhead = histograms(
             "solvegate_proxy_overhead_seconds",
-            "Time a request spent in the sidecar, the provider's time excluded.",
+            "Time a request spent in the sidecar, without the provider's, a held poll's and its body's on its way in.",
             &["operation"],
             OVERHEAD_SECONDS,
         )?;
